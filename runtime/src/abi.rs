@@ -1,0 +1,74 @@
+//! The binary interface between generated code, the interpreter and the runtime.
+//!
+//! Generated code is entered as `extern "C" fn(&ExecContext, r1: u64) -> u64` (r0) through the trampoline of
+//! `beelift::exec`. It reads and writes [`ExecContext`] fields at the offsets of [`offset`]. A helper is
+//! `extern "C" fn(&ExecContext, u64, u64, u64, u64, u64) -> u64` ([`HelperFn`]).
+//!
+//! A trap: the code (or a stub) stores kind and instruction in the context and leaves all native frames at
+//! once through `trap_exit`, which restores the stack pointer that the trampoline saved. In the interpreter
+//! `trap_exit` is `None`: the stub returns and the interpreter looks at `trap`.
+#![forbid(unsafe_code)]
+
+use std::cell::Cell;
+
+use crate::environment::Environment;
+use crate::map::MapHandle;
+
+/// Entry of a helper as generated code calls it.
+pub type HelperFn = extern "C" fn(&ExecContext, u64, u64, u64, u64, u64) -> u64;
+
+/// Never returns: leaves generated code. Called only with the context of the running program.
+pub type TrapExit = extern "C" fn(&ExecContext) -> !;
+
+/// Everything one run of a program needs; the hidden first argument of generated code and helpers.
+///
+/// It lives in the frame that runs the program (INV-4) and is not shared between threads: fields that change
+/// while it is borrowed are `Cell`s.
+#[repr(C)]
+pub struct ExecContext<'a> {
+    /// 0, or the code of the [`TrapKind`](crate::TrapKind) that ended the run.
+    pub trap: Cell<u32>,
+    /// Instruction (`InsnId`) of the trap; generated code keeps it current only where it traps by itself.
+    pub trap_insn: Cell<u32>,
+    /// Stack pointer saved by the entry trampoline, for `trap_exit`.
+    pub saved_sp: Cell<u64>,
+    /// Leaves native code; `None` in the interpreter.
+    pub trap_exit: Option<TrapExit>,
+    /// Fuel left: generated code decrements it on the edges the verifier named.
+    pub fuel: Cell<u64>,
+    /// CPU slot of this run: index of per-CPU values, and the CPU number the program sees.
+    pub cpu: u32,
+    /// Tail calls made in this run (limit 33 over the whole call tree).
+    pub tail_calls: Cell<u32>,
+    /// Address of the native context structure (r1 at entry).
+    pub context: Cell<u64>,
+    /// Maps of the program by slot: for helpers that need more than the handle passed to them.
+    pub maps: &'a [Box<MapHandle>],
+    /// Clock, random numbers, routes and the like.
+    pub environment: &'a dyn Environment,
+    /// Scratch of helpers that leave something behind for the end of the run (redirect target, …).
+    pub effects: &'a crate::helper::Effects,
+}
+
+/// Byte offsets of [`ExecContext`] fields that generated code touches.
+pub mod offset {
+    use super::ExecContext;
+    use std::mem::offset_of;
+
+    /// `trap`
+    pub const TRAP: i32 = offset_of!(ExecContext<'static>, trap) as i32;
+    /// `trap_insn`
+    pub const TRAP_INSN: i32 = offset_of!(ExecContext<'static>, trap_insn) as i32;
+    /// `saved_sp`
+    pub const SAVED_SP: i32 = offset_of!(ExecContext<'static>, saved_sp) as i32;
+    /// `trap_exit`
+    pub const TRAP_EXIT: i32 = offset_of!(ExecContext<'static>, trap_exit) as i32;
+    /// `fuel`
+    pub const FUEL: i32 = offset_of!(ExecContext<'static>, fuel) as i32;
+    /// `cpu`
+    pub const CPU: i32 = offset_of!(ExecContext<'static>, cpu) as i32;
+    /// `tail_calls`
+    pub const TAIL_CALLS: i32 = offset_of!(ExecContext<'static>, tail_calls) as i32;
+    /// `context`
+    pub const CONTEXT: i32 = offset_of!(ExecContext<'static>, context) as i32;
+}

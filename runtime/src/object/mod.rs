@@ -1,0 +1,2 @@
+//! Objects of a runtime: handles, reference counts, ids, pinning.
+#![forbid(unsafe_code)]

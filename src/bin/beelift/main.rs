@@ -1,0 +1,2 @@
+//! The command-line tool: verbs as thin shells over the library.
+fn main() {}

@@ -1,0 +1,2 @@
+//! IR to Cranelift IR to inert machine code.
+#![forbid(unsafe_code)]

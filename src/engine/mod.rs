@@ -1,0 +1,2 @@
+//! The public API: engines, loading, fallback policy.
+#![forbid(unsafe_code)]

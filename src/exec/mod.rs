@@ -1,0 +1,1 @@
+//! Code memory and entry into native code: an unsafe room.

@@ -1,0 +1,2 @@
+//! The reference engine: runs any linked program with every access checked.
+#![forbid(unsafe_code)]

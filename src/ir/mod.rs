@@ -1,0 +1,2 @@
+//! Thin SSA between verifier and Cranelift.
+#![forbid(unsafe_code)]

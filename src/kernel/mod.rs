@@ -1,0 +1,1 @@
+//! The running Linux kernel: load, test run, maps, pins.

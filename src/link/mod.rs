@@ -1,0 +1,132 @@
+//! Linking: an `Object` becomes a [`Program`]: one flat list of instructions with symbolic references.
+//!
+//! In: `elf::Object`, BTF to relocate against. Out: [`Program`], which verifier, interpreter, compiler and the
+//! kernel binder read. No address and no file descriptor is known here.
+#![forbid(unsafe_code)]
+
+use std::sync::Arc;
+
+use beelift_runtime::MapDef;
+use beelift_runtime::ctx::ProgramType;
+
+use crate::isa::{Insn, InsnId, Pc};
+
+pub mod cfg;
+
+/// Linkage of a subprogram: a global one is verified alone, against its BTF prototype.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Linkage {
+    /// Verified as part of its callers.
+    Static,
+    /// Verified alone.
+    Global,
+}
+
+/// A function of the program. The first one is the program itself.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Subprogram {
+    /// Symbol name.
+    pub name: String,
+    /// First instruction.
+    pub entry: InsnId,
+    /// One past its last instruction.
+    pub end: InsnId,
+    /// Linkage.
+    pub linkage: Linkage,
+    /// BTF id of its `FUNC`, or 0.
+    pub btf_func: u32,
+}
+
+/// Where an instruction comes from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LineInfo {
+    /// First instruction of the line.
+    pub insn: InsnId,
+    /// File name as the compiler saw it.
+    pub file: Arc<str>,
+    /// Text of the source line (BTF keeps it).
+    pub text: Arc<str>,
+    /// 1-based line.
+    pub line: u32,
+    /// 1-based column.
+    pub column: u32,
+}
+
+/// A kfunc that the program calls.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Kfunc {
+    /// Name.
+    pub name: String,
+    /// Whether the program declared it `__weak`.
+    pub weak: bool,
+    /// BTF id of its `FUNC` in the object's BTF, or 0.
+    pub btf_func: u32,
+}
+
+/// A kernel variable or function address that the program takes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Ksym {
+    /// Name.
+    pub name: String,
+    /// Whether the program declared it `__weak`.
+    pub weak: bool,
+    /// BTF id of its type in the object's BTF, or 0 (typeless).
+    pub btf_type: u32,
+}
+
+/// A linked program: decoded, position-free, complete.
+#[derive(Clone, Debug)]
+pub struct Program {
+    /// Symbol name.
+    pub name: String,
+    /// ELF section.
+    pub section: String,
+    /// Type.
+    pub prog_type: ProgramType,
+    /// `expected_attach_type`, the kernel's number.
+    pub attach_type: u32,
+    /// `prog_flags` of `BPF_PROG_LOAD` (`BPF_F_SLEEPABLE`, `BPF_F_XDP_HAS_FRAGS`, …).
+    pub prog_flags: u32,
+    /// What it attaches to (function, tracepoint, …), from the section name.
+    pub attach_target: Option<String>,
+    /// Licence text.
+    pub license: String,
+    /// Instructions of all subprograms.
+    pub insns: Vec<Insn>,
+    /// Slot index of each instruction.
+    pub pcs: Vec<Pc>,
+    /// Functions, by ascending entry; the program's own first.
+    pub subprograms: Vec<Subprogram>,
+    /// Maps of the whole object; `MapSlot` indexes them.
+    pub maps: Arc<[MapDef]>,
+    /// `KfuncSlot` indexes them.
+    pub kfuncs: Vec<Kfunc>,
+    /// `KsymSlot` indexes them.
+    pub ksyms: Vec<Ksym>,
+    /// Types of the object.
+    pub btf: Option<Arc<crate::btf::Btf>>,
+    /// Source lines, by ascending instruction.
+    pub lines: Vec<LineInfo>,
+}
+
+impl Program {
+    /// The line an instruction belongs to.
+    #[must_use]
+    pub fn line_of(&self, insn: InsnId) -> Option<&LineInfo> {
+        let after = self.lines.partition_point(|line| line.insn <= insn);
+        self.lines[..after].last()
+    }
+    /// The subprogram that holds an instruction, as an index of `subprograms`.
+    #[must_use]
+    pub fn subprogram_of(&self, insn: InsnId) -> usize {
+        self.subprograms.partition_point(|sub| sub.entry <= insn) - 1
+    }
+    /// Whether the licence is compatible with the GPL, by the kernel's list.
+    #[must_use]
+    pub fn is_gpl(&self) -> bool {
+        matches!(
+            self.license.as_str(),
+            "GPL" | "GPL v2" | "GPL and additional rights" | "Dual BSD/GPL" | "Dual MIT/GPL" | "Dual MPL/GPL"
+        )
+    }
+}

@@ -1,0 +1,128 @@
+//! What the verifier proved, column by column per instruction: all that lowering may rely on.
+//!
+//! Facts are proofs, not hints: lowering omits a check only by naming a fact. Made only by `verify`, after
+//! acceptance, as a fixpoint over the final control-flow graph (ranges seen while exploring paths are not
+//! invariants of pruned paths). An option makes the JIT assert every fact at run time.
+#![forbid(unsafe_code)]
+
+use crate::isa::{InsnId, MapSlot};
+
+/// Memory that an access reaches, on every path.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Region {
+    /// The program's context: the access is at this constant UAPI offset.
+    Context {
+        /// Byte offset.
+        offset: u32,
+    },
+    /// The stack of the current frame: offset from r10, when constant.
+    Stack {
+        /// Byte offset (negative), or `None` when it varies.
+        offset: Option<i32>,
+    },
+    /// The stack of a calling frame.
+    CallerStack,
+    /// Packet or packet metadata.
+    Packet,
+    /// A value of the map, if it is the same one on every path.
+    MapValue(Option<MapSlot>),
+    /// Memory of the run-time (ring buffer records, dynptr slices, `memory` buffers).
+    Memory,
+    /// Different regions on different paths: no alias class.
+    Mixed,
+}
+
+/// A fact about one load, store or atomic.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct AccessFact {
+    /// Where it goes.
+    pub region: Region,
+    /// Whether the address is a multiple of the access size, proven.
+    pub aligned: bool,
+}
+
+/// Bounds and known bits of a 64-bit value: `umin..=umax`, `smin..=smax`; `value & !mask == bits`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ValueFact {
+    /// Unsigned minimum.
+    pub umin: u64,
+    /// Unsigned maximum.
+    pub umax: u64,
+    /// Signed minimum.
+    pub smin: i64,
+    /// Signed maximum.
+    pub smax: i64,
+    /// Known bits: their values.
+    pub bits: u64,
+    /// Unknown bits.
+    pub mask: u64,
+}
+
+impl ValueFact {
+    /// Nothing known.
+    pub const TOP: Self =
+        Self { umin: 0, umax: u64::MAX, smin: i64::MIN, smax: i64::MAX, bits: 0, mask: u64::MAX };
+    /// Whether a concrete value agrees.
+    #[must_use]
+    pub const fn contains(&self, value: u64) -> bool {
+        let signed = value.cast_signed();
+        self.umin <= value
+            && value <= self.umax
+            && self.smin <= signed
+            && signed <= self.smax
+            && value & !self.mask == self.bits
+    }
+}
+
+/// Which way a conditional branch goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BranchFact {
+    /// Both ways.
+    Both,
+    /// Always taken.
+    Always,
+    /// Never taken.
+    Never,
+}
+
+/// A fact about one helper call.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct CallFact {
+    /// The map argument, if it is the same one on every path.
+    pub map: Option<MapSlot>,
+    /// Constant array key proven inside the map: the lookup cannot return null.
+    pub constant_key: Option<u32>,
+    /// Stack bytes of the current frame that arguments read, as `(offset from r10, bytes)`.
+    pub stack_reads: Vec<(i32, u32)>,
+    /// Stack bytes of the current frame that the call may write.
+    pub stack_writes: Vec<(i32, u32)>,
+    /// Arguments point into the stack in a way the two lists do not describe exactly.
+    pub stack_escapes: bool,
+    /// The callback, if it is the same one on every path.
+    pub callback: Option<InsnId>,
+}
+
+/// Proofs about a program, indexed by [`InsnId`].
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    /// Whether any path reaches it.
+    pub reachable: Vec<bool>,
+    /// For loads, stores and atomics (also context accesses).
+    pub access: Vec<Option<AccessFact>>,
+    /// Value of the left (`dst`) operand before the instruction, if it is a number.
+    pub lhs: Vec<Option<ValueFact>>,
+    /// Value of the right (`src`) operand before the instruction, if it is a number.
+    pub rhs: Vec<Option<ValueFact>>,
+    /// For conditional branches.
+    pub branch: Vec<BranchFact>,
+    /// For calls.
+    pub call: Vec<Option<CallFact>>,
+    /// Whether the edge taken from here must burn fuel (a loop without proven bound).
+    pub fuel: Vec<bool>,
+    /// Registers r1 to r5 that each subprogram really takes (bit i = argument i + 1), by subprogram.
+    pub arguments: Vec<u8>,
+    /// Bytes of stack used by each subprogram (multiple of 8), by subprogram.
+    pub stack_depth: Vec<u32>,
+    /// Stack bytes per subprogram that may be read without having been written: zeroed at entry under policy `user`.
+    pub zero_stack: Vec<bool>,
+}
