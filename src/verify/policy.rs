@@ -1,0 +1,86 @@
+//! Policies and limits: data that the checks read.
+#![forbid(unsafe_code)]
+
+/// Which programs are good enough.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Policy {
+    /// Name for messages: `kernel`, `user`, `strict`.
+    pub name: &'static str,
+    /// Pointers may be stored where others can read them, returned, compared and subtracted.
+    pub allow_pointer_leaks: bool,
+    /// Stack bytes may be read before they are written (the compiler zeroes them at entry if so).
+    pub allow_uninitialised_stack: bool,
+    /// Memory accesses need natural alignment everywhere, not only on the stack.
+    pub strict_alignment: bool,
+}
+
+impl Policy {
+    /// Exactly what Linux lets a program loaded with all capabilities do.
+    pub const KERNEL: Self = Self {
+        name: "kernel",
+        allow_pointer_leaks: true,
+        allow_uninitialised_stack: true,
+        strict_alignment: false,
+    };
+    /// The default in user space: all that `KERNEL` accepts; unproven stack bytes are zeroed.
+    pub const USER: Self = Self { name: "user", ..Self::KERNEL };
+    /// For untrusted tenants: no pointer leaks, no reads of unwritten stack.
+    pub const STRICT: Self = Self {
+        name: "strict",
+        allow_pointer_leaks: false,
+        allow_uninitialised_stack: false,
+        strict_alignment: false,
+    };
+
+    /// The policy of that name.
+    #[must_use]
+    pub fn by_name(name: &str) -> Option<Self> {
+        [Self::KERNEL, Self::USER, Self::STRICT].into_iter().find(|policy| policy.name == name)
+    }
+}
+
+/// Caps on what a proof may take. Each one ends in a clean rejection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Instructions walked over all paths.
+    pub processed: u64,
+    /// Branches waiting to be walked.
+    pub pending: u32,
+    /// Nested calls, the program's own frame included.
+    pub frames: u32,
+    /// Bytes of stack, combined along a call chain.
+    pub stack: u32,
+    /// Subprograms.
+    pub subprograms: u32,
+    /// Bytes of memory for remembered states (estimate).
+    pub memory: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { processed: 1_000_000, pending: 8192, frames: 8, stack: 512, subprograms: 256, memory: 1 << 30 }
+    }
+}
+
+/// What a verification is asked to prove and what it may take.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Options {
+    /// Rules.
+    pub policy: Policy,
+    /// Caps.
+    pub limits: Limits,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { policy: Policy::USER, limits: Limits::default() }
+    }
+}
+
+impl Options {
+    /// Default limits under a policy.
+    #[must_use]
+    pub fn with_policy(policy: Policy) -> Self {
+        Self { policy, limits: Limits::default() }
+    }
+}
