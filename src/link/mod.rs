@@ -9,9 +9,38 @@ use std::sync::Arc;
 use beelift_runtime::MapDef;
 use beelift_runtime::ctx::ProgramType;
 
-use crate::isa::{Insn, InsnId, Pc};
+use crate::elf::Object;
+use crate::isa::{Insn, InsnId, Pc, Slot};
 
 pub mod cfg;
+mod error;
+
+pub use error::LinkError;
+
+/// How to link.
+#[derive(Clone, Debug, Default)]
+pub struct LinkOptions {}
+
+/// Links one program of an object with the subprograms it calls.
+///
+/// # Errors
+/// A reference that leads nowhere, a CO-RE relocation without an answer, bytes that are no instruction.
+pub fn link(_object: &Object, name: &str, _options: &LinkOptions) -> Result<Program, LinkError> {
+    Err(LinkError::NoSuchProgram { name: name.to_owned() })
+}
+
+/// Links the `.text` section of an object behind `prologue`: raw functions with map relocations, run as a
+/// program of that type. The prologue falls through into offset 0 of `.text`.
+///
+/// # Errors
+/// As [`link`].
+pub fn link_raw_text(
+    _object: &Object,
+    _prog_type: ProgramType,
+    _prologue: &[Slot],
+) -> Result<Program, LinkError> {
+    Err(LinkError::NoSuchProgram { name: ".text".to_owned() })
+}
 
 /// Linkage of a subprogram: a global one is verified alone, against its BTF prototype.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -46,6 +75,10 @@ pub struct LineInfo {
     pub file: Arc<str>,
     /// Text of the source line (BTF keeps it).
     pub text: Arc<str>,
+    /// Offset of the file name in the object's BTF strings, as the kernel wants it.
+    pub btf_file: u32,
+    /// Offset of the text in the object's BTF strings.
+    pub btf_text: u32,
     /// 1-based line.
     pub line: u32,
     /// 1-based column.
@@ -110,6 +143,34 @@ pub struct Program {
 }
 
 impl Program {
+    /// A program from raw instructions. Immediates of map loads are indexes of `maps`.
+    ///
+    /// # Errors
+    /// Bytes that are no instruction; an index past `maps`.
+    pub fn from_slots(
+        prog_type: ProgramType,
+        slots: &[Slot],
+        maps: Arc<[MapDef]>,
+    ) -> Result<Self, LinkError> {
+        let code = crate::isa::decode(slots)?;
+        Ok(Self {
+            name: String::new(),
+            section: String::new(),
+            prog_type,
+            attach_type: 0,
+            prog_flags: 0,
+            attach_target: None,
+            license: "GPL".to_owned(),
+            insns: code.insns,
+            pcs: code.pcs,
+            subprograms: Vec::new(),
+            maps,
+            kfuncs: Vec::new(),
+            ksyms: Vec::new(),
+            btf: None,
+            lines: Vec::new(),
+        })
+    }
     /// The line an instruction belongs to.
     #[must_use]
     pub fn line_of(&self, insn: InsnId) -> Option<&LineInfo> {

@@ -1,0 +1,1 @@
+//! Section names and the program types they stand for.
