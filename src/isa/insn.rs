@@ -187,6 +187,33 @@ impl AluOp {
         Self::MovSx16,
         Self::MovSx32,
     ];
+
+    /// Whether the result depends on the old value of the destination.
+    #[must_use]
+    pub const fn reads_dst(self) -> bool {
+        match self {
+            Self::Mov | Self::MovSx8 | Self::MovSx16 | Self::MovSx32 => false,
+            Self::Add
+            | Self::Sub
+            | Self::Mul
+            | Self::Div
+            | Self::SDiv
+            | Self::Mod
+            | Self::SMod
+            | Self::Or
+            | Self::And
+            | Self::Xor
+            | Self::Lsh
+            | Self::Rsh
+            | Self::Arsh
+            | Self::Neg => true,
+        }
+    }
+    /// Whether the result depends on the source.
+    #[must_use]
+    pub const fn reads_src(self) -> bool {
+        !matches!(self, Self::Neg)
+    }
 }
 
 /// Comparison of a conditional branch.
