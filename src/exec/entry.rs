@@ -1,0 +1,130 @@
+//! Entering native code and leaving it early.
+//!
+//! [`enter`] saves the registers that a called function must preserve, stores the stack pointer in
+//! [`ExecContext::saved_sp`] and calls the program. [`trap_exit`] restores that stack pointer from any depth
+//! of native frames and returns zero from `enter`. Frames it jumps over are generated code and the outermost
+//! shim of a helper, which holds nothing that must be dropped (INV-7).
+//!
+//! Status checks after every call were the alternative: they cost a load and a branch a call, and keep the
+//! trap path alive in every caller. Leaving by stack pointer costs one store at the entry.
+
+use beelift_runtime::abi::ExecContext;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+use beelift_runtime::abi::offset;
+
+/// A program's entry in the platform's C convention.
+pub(super) type Entry = unsafe extern "C" fn(&ExecContext<'_>, u64, u64) -> u64;
+
+/// Calls `entry(cx, r1, r2)` so that [`trap_exit`] can come back here.
+///
+/// # Safety
+/// `entry` is the entry of published code whose program was verified for this context (INV-1, INV-2).
+#[cfg(target_arch = "x86_64")]
+#[unsafe(naked)]
+pub(super) unsafe extern "C" fn enter(cx: &ExecContext<'_>, r1: u64, r2: u64, entry: Entry) -> u64 {
+    // Six pushes and the return address: 56 bytes; 8 more align the stack to 16 at the call.
+    std::arch::naked_asm!(
+        "endbr64",
+        "push rbp",
+        "mov rbp, rsp",
+        "push rbx",
+        "push r12",
+        "push r13",
+        "push r14",
+        "push r15",
+        "sub rsp, 8",
+        "mov [rdi + {saved}], rsp",
+        "call rcx",
+        "add rsp, 8",
+        "pop r15",
+        "pop r14",
+        "pop r13",
+        "pop r12",
+        "pop rbx",
+        "pop rbp",
+        "ret",
+        saved = const offset::SAVED_SP,
+    )
+}
+
+/// Leaves generated code at once; [`enter`] returns 0.
+#[cfg(target_arch = "x86_64")]
+#[unsafe(naked)]
+pub(super) extern "C" fn trap_exit(cx: &ExecContext<'_>) -> ! {
+    std::arch::naked_asm!(
+        "endbr64",
+        "mov rsp, [rdi + {saved}]",
+        "xor eax, eax",
+        "add rsp, 8",
+        "pop r15",
+        "pop r14",
+        "pop r13",
+        "pop r12",
+        "pop rbx",
+        "pop rbp",
+        "ret",
+        saved = const offset::SAVED_SP,
+    )
+}
+
+/// See the x86-64 version.
+///
+/// # Safety
+/// As there.
+#[cfg(target_arch = "aarch64")]
+#[unsafe(naked)]
+pub(super) unsafe extern "C" fn enter(cx: &ExecContext<'_>, r1: u64, r2: u64, entry: Entry) -> u64 {
+    std::arch::naked_asm!(
+        "hint #34", // bti c
+        "stp x29, x30, [sp, #-160]!",
+        "mov x29, sp",
+        "stp x19, x20, [sp, #16]",
+        "stp x21, x22, [sp, #32]",
+        "stp x23, x24, [sp, #48]",
+        "stp x25, x26, [sp, #64]",
+        "stp x27, x28, [sp, #80]",
+        "stp d8, d9, [sp, #96]",
+        "stp d10, d11, [sp, #112]",
+        "stp d12, d13, [sp, #128]",
+        "stp d14, d15, [sp, #144]",
+        "mov x9, sp",
+        "str x9, [x0, #{saved}]",
+        "blr x3",
+        "ldp d14, d15, [sp, #144]",
+        "ldp d12, d13, [sp, #128]",
+        "ldp d10, d11, [sp, #112]",
+        "ldp d8, d9, [sp, #96]",
+        "ldp x27, x28, [sp, #80]",
+        "ldp x25, x26, [sp, #64]",
+        "ldp x23, x24, [sp, #48]",
+        "ldp x21, x22, [sp, #32]",
+        "ldp x19, x20, [sp, #16]",
+        "ldp x29, x30, [sp], #160",
+        "ret",
+        saved = const offset::SAVED_SP,
+    )
+}
+
+/// See the x86-64 version.
+#[cfg(target_arch = "aarch64")]
+#[unsafe(naked)]
+pub(super) extern "C" fn trap_exit(cx: &ExecContext<'_>) -> ! {
+    std::arch::naked_asm!(
+        "hint #34",
+        "ldr x9, [x0, #{saved}]",
+        "mov sp, x9",
+        "mov x0, #0",
+        "ldp d14, d15, [sp, #144]",
+        "ldp d12, d13, [sp, #128]",
+        "ldp d10, d11, [sp, #112]",
+        "ldp d8, d9, [sp, #96]",
+        "ldp x27, x28, [sp, #80]",
+        "ldp x25, x26, [sp, #64]",
+        "ldp x23, x24, [sp, #48]",
+        "ldp x21, x22, [sp, #32]",
+        "ldp x19, x20, [sp, #16]",
+        "ldp x29, x30, [sp], #160",
+        "ret",
+        saved = const offset::SAVED_SP,
+    )
+}
