@@ -7,6 +7,8 @@
 
 use std::sync::Arc;
 
+use crate::mem::{Bytes, Slab};
+
 bitflags::bitflags! {
     /// `map_flags` of `BPF_MAP_CREATE`.
     #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
@@ -290,11 +292,12 @@ pub trait Map: Send + Sync {
     fn def(&self) -> &MapDef;
     /// Address of the value of `key` (`key_size` bytes), as `bpf_map_lookup_elem` in a program.
     fn lookup(&self, cpu: u32, key: &[u8]) -> Option<ValuePtr>;
-    /// `bpf_map_update_elem` in a program.
+    /// `bpf_map_update_elem` in a program. The value is program-visible memory (`Bytes::from` a slice for
+    /// host memory), copied once with [`Slab::write_bytes`].
     ///
     /// # Errors
     /// As the kernel's map type does.
-    fn update(&self, cpu: u32, key: &[u8], value: &[u8], flags: UpdateFlags) -> Result<(), MapError>;
+    fn update(&self, cpu: u32, key: &[u8], value: Bytes<'_>, flags: UpdateFlags) -> Result<(), MapError>;
     /// `bpf_map_delete_elem`.
     ///
     /// # Errors
@@ -320,6 +323,8 @@ pub trait Map: Send + Sync {
     fn base(&self) -> Option<ValuePtr>;
     /// Whether `[address, address + len)` lies inside one value of this map (checked access of the interpreter).
     fn contains(&self, address: u64, len: u64) -> bool;
+    /// The slab in which `address` lies, if it is one of this map's.
+    fn memory(&self, address: u64) -> Option<&Slab>;
     /// No more writes from user space (`BPF_MAP_FREEZE`).
     ///
     /// # Errors

@@ -1,1 +1,17 @@
-//! Program-visible memory: type-stable slabs, bytes shared with programs, checked access. The unsafe room of memory.
+//! Program-visible memory: the unsafe room of memory.
+//!
+//! A program on another thread may write this memory at any time, so it is never a Rust reference: it is copied
+//! in and out, and its words are touched by atomic operations ([`Slab`], [`SharedBytes`], [`Bytes`],
+//! [`BytesMut`]). [`Regions`] is the checked view by absolute address that the interpreter works on.
+//!
+//! In: lengths, addresses, slices of the host. Out: bytes, words, [`Fault`]. Not here: what lies where (maps,
+//! contexts, packets know that).
+
+mod bytes;
+mod raw;
+mod regions;
+mod slab;
+
+pub use bytes::{Bytes, BytesMut};
+pub use regions::{AtomicOp, AtomicSize, Fault, RegionKind, Regions, WordSize};
+pub use slab::{OutOfMemory, SharedBytes, Slab};

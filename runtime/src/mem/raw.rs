@@ -1,0 +1,93 @@
+//! Copies between program-visible and host memory, race-free under Rust's memory model: relaxed atomic words
+//! where both sides are aligned, relaxed atomic bytes elsewhere. Both compile to plain moves.
+
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+
+/// Copies `len` bytes from `from` to `to`; the ranges must not overlap.
+///
+/// # Safety
+/// Both ranges are mapped for `len` bytes for the whole call, `to` writable; each is either program-visible
+/// memory (INV-6) or exclusively ours.
+#[inline]
+pub(super) unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
+    let mut at = 0;
+    if (from.addr() | to.addr()).is_multiple_of(8) {
+        while at + 8 <= len {
+            // SAFETY: INV-6: in both ranges by the contract and the loop bound, aligned by the test above.
+            unsafe { copy_word(from.add(at), to.add(at)) };
+            at += 8;
+        }
+    }
+    while at < len {
+        // SAFETY: INV-6: `at < len`, in both ranges by the contract.
+        unsafe { copy_byte(from.add(at), to.add(at)) };
+        at += 1;
+    }
+}
+
+/// # Safety
+/// As [`copy`] for 8 bytes, both pointers aligned to 8.
+#[inline]
+unsafe fn copy_word(from: *const u8, to: *mut u8) {
+    // SAFETY: INV-6: mapped and aligned by the contract; only loaded from.
+    let from = unsafe { AtomicU64::from_ptr(from.cast_mut().cast()) };
+    // SAFETY: INV-6: mapped, writable and aligned by the contract.
+    let to = unsafe { AtomicU64::from_ptr(to.cast()) };
+    to.store(from.load(Relaxed), Relaxed);
+}
+
+/// # Safety
+/// As [`copy`] for one byte.
+#[inline]
+unsafe fn copy_byte(from: *const u8, to: *mut u8) {
+    // SAFETY: INV-6: mapped by the contract; only loaded from.
+    let from = unsafe { AtomicU8::from_ptr(from.cast_mut()) };
+    // SAFETY: INV-6: mapped and writable by the contract.
+    let to = unsafe { AtomicU8::from_ptr(to) };
+    to.store(from.load(Relaxed), Relaxed);
+}
+
+/// Sets `len` bytes.
+///
+/// # Safety
+/// The range is mapped and writable for the whole call (INV-6).
+#[inline]
+pub(super) unsafe fn fill(to: *mut u8, len: usize, byte: u8) {
+    let word = u64::from_ne_bytes([byte; 8]);
+    let mut at = 0;
+    if to.addr().is_multiple_of(8) {
+        while at + 8 <= len {
+            // SAFETY: INV-6: in the range by the loop bound, aligned by the test above.
+            unsafe { AtomicU64::from_ptr(to.add(at).cast()) }.store(word, Relaxed);
+            at += 8;
+        }
+    }
+    while at < len {
+        // SAFETY: INV-6: `at < len`.
+        unsafe { AtomicU8::from_ptr(to.add(at)) }.store(byte, Relaxed);
+        at += 1;
+    }
+}
+
+/// Whether `bytes` equals the memory at `at`.
+///
+/// # Safety
+/// `at` is mapped for `bytes.len()` bytes for the whole call (INV-6).
+#[inline]
+pub(super) unsafe fn equals(at: *const u8, bytes: &[u8]) -> bool {
+    let mut offset = 0;
+    if at.addr().is_multiple_of(8) {
+        while let Some(word) = bytes.get(offset..offset + 8) {
+            // SAFETY: INV-6: in the range by the slice bound, aligned by the test above; only loaded from.
+            let ours = unsafe { AtomicU64::from_ptr(at.add(offset).cast_mut().cast()) }.load(Relaxed);
+            if ours.to_ne_bytes() != word {
+                return false;
+            }
+            offset += 8;
+        }
+    }
+    bytes[offset..].iter().enumerate().all(|(i, &byte)| {
+        // SAFETY: INV-6: in the range by the slice bound; only loaded from.
+        byte == unsafe { AtomicU8::from_ptr(at.add(offset + i).cast_mut()) }.load(Relaxed)
+    })
+}

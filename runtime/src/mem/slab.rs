@@ -1,0 +1,397 @@
+//! Owned program-visible memory: [`Slab`] (values of maps) and [`SharedBytes`] (contexts, packets, stacks).
+
+use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::ops::Deref;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed};
+
+use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
+
+use super::{Bytes, BytesMut, WordSize, raw};
+
+/// Above this many bytes a slab is a mapping of its own (whole pages, given back to the system when dropped).
+const MAPPING_THRESHOLD: usize = 64 * 1024;
+
+/// Alignment of small slabs.
+const ALIGN: usize = 16;
+
+/// The system has no memory for a slab of that many bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("no memory for {len} bytes")]
+pub struct OutOfMemory {
+    /// Bytes asked for.
+    pub len: u64,
+}
+
+/// Type-stable memory: zeroed at creation, at a fixed 16-byte-aligned address until dropped (INV-3).
+///
+/// Programs and host read and write it at the same time; copies are made of relaxed atomic words and bytes, so a
+/// concurrent copy may be torn between words but is never undefined. Methods panic when a range or word lies
+/// outside the slab: that is a bug of the caller.
+#[derive(Debug)]
+pub struct Slab {
+    base: NonNull<u8>,
+    len: usize,
+    origin: Origin,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Origin {
+    /// From the allocator, with this layout.
+    Heap(Layout),
+    /// An anonymous mapping of that many bytes.
+    Mapping(usize),
+    /// Zero bytes: nothing to give back.
+    Empty,
+}
+
+// SAFETY: INV-3: the memory belongs to the slab, is not tied to a thread, and is freed by its last owner only.
+unsafe impl Send for Slab {}
+// SAFETY: INV-3, INV-6: every access through `&Slab` is atomic.
+unsafe impl Sync for Slab {}
+
+impl Slab {
+    /// `len` zeroed bytes.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`], for any length that the system cannot serve.
+    pub fn new(len: u64) -> Result<Self, OutOfMemory> {
+        let error = OutOfMemory { len };
+        // Room for rounding up to pages without overflow.
+        let size = usize::try_from(len).ok().filter(|&size| size <= isize::MAX as usize / 2).ok_or(error)?;
+        if size == 0 {
+            return Ok(Self { base: NonNull::<u128>::dangling().cast(), len: 0, origin: Origin::Empty });
+        }
+        if size >= MAPPING_THRESHOLD {
+            let rounded = size.next_multiple_of(rustix::param::page_size());
+            // SAFETY: INV-3: a new anonymous mapping at an address of the kernel's choice replaces nothing.
+            let base = unsafe {
+                mmap_anonymous(
+                    std::ptr::null_mut(),
+                    rounded,
+                    ProtFlags::READ | ProtFlags::WRITE,
+                    MapFlags::PRIVATE,
+                )
+            };
+            let base = base.ok().and_then(|base| NonNull::new(base.cast())).ok_or(error)?;
+            return Ok(Self { base, len: size, origin: Origin::Mapping(rounded) });
+        }
+        let layout = Layout::from_size_align(size.next_multiple_of(8), ALIGN).map_err(|_| error)?;
+        // SAFETY: INV-3: the layout has a size above zero.
+        let base = NonNull::new(unsafe { alloc_zeroed(layout) }).ok_or(error)?;
+        Ok(Self { base, len: size, origin: Origin::Heap(layout) })
+    }
+
+    /// Address of the first byte, as programs see it.
+    #[inline]
+    #[must_use]
+    pub fn address(&self) -> u64 {
+        self.base.as_ptr().expose_provenance() as u64
+    }
+
+    /// Bytes.
+    #[inline]
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.len as u64
+    }
+
+    /// Whether there is no byte.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Offset of the absolute range `[address, address + len)`, if it lies inside.
+    #[inline]
+    #[must_use]
+    pub fn offset_of(&self, address: u64, len: u64) -> Option<u64> {
+        let offset = address.checked_sub(self.address())?;
+        (offset.checked_add(len)? <= self.len()).then_some(offset)
+    }
+
+    /// Whether the absolute range `[address, address + len)` lies inside.
+    #[inline]
+    #[must_use]
+    pub fn contains(&self, address: u64, len: u64) -> bool {
+        self.offset_of(address, len).is_some()
+    }
+
+    /// Copies out `into.len()` bytes at `offset`.
+    ///
+    /// # Panics
+    /// Outside the slab.
+    #[inline]
+    pub fn read(&self, offset: u64, into: &mut [u8]) {
+        self.bytes(offset, into.len() as u64).read(0, into);
+    }
+
+    /// Copies `len` bytes at `offset` into a new vector.
+    ///
+    /// # Panics
+    /// Outside the slab.
+    #[must_use]
+    pub fn to_vec(&self, offset: u64, len: u64) -> Vec<u8> {
+        self.bytes(offset, len).to_vec()
+    }
+
+    /// Copies `from` in at `offset`.
+    ///
+    /// # Panics
+    /// Outside the slab.
+    #[inline]
+    pub fn write(&self, offset: u64, from: &[u8]) {
+        self.write_bytes(offset, Bytes::from(from));
+    }
+
+    /// Copies other program-visible memory in at `offset`; the two must not overlap (a copy onto exactly itself
+    /// is allowed).
+    ///
+    /// # Panics
+    /// Outside the slab.
+    #[inline]
+    pub fn write_bytes(&self, offset: u64, from: Bytes<'_>) {
+        self.bytes_mut(offset, from.len()).write_bytes(0, from);
+    }
+
+    /// Sets `len` bytes at `offset`.
+    ///
+    /// # Panics
+    /// Outside the slab.
+    #[inline]
+    pub fn fill(&self, offset: u64, len: u64, byte: u8) {
+        let to = self.range(offset, len);
+        // SAFETY: INV-3, INV-6: the range was checked.
+        unsafe { raw::fill(to, len as usize, byte) }
+    }
+
+    /// Whether the bytes at `offset` equal `bytes`.
+    ///
+    /// # Panics
+    /// Outside the slab.
+    #[inline]
+    #[must_use]
+    pub fn equals(&self, offset: u64, bytes: &[u8]) -> bool {
+        self.bytes(offset, bytes.len() as u64).equals(bytes)
+    }
+
+    /// A readable view of `len` bytes at `offset`.
+    ///
+    /// # Panics
+    /// Outside the slab.
+    #[inline]
+    #[must_use]
+    pub fn bytes(&self, offset: u64, len: u64) -> Bytes<'_> {
+        let at = self.range(offset, len);
+        // SAFETY: INV-3, INV-6: the range was checked, and the view borrows the slab.
+        unsafe { Bytes::new(at, len as usize) }
+    }
+
+    /// A writable view of `len` bytes at `offset`.
+    ///
+    /// # Panics
+    /// Outside the slab.
+    #[inline]
+    #[must_use]
+    pub fn bytes_mut(&self, offset: u64, len: u64) -> BytesMut<'_> {
+        let at = self.range(offset, len);
+        // SAFETY: INV-3, INV-6: the range was checked, and the view borrows the slab.
+        unsafe { BytesMut::new(at, len as usize) }
+    }
+
+    /// The 4-byte word at `offset`, for any atomic operation.
+    ///
+    /// # Panics
+    /// Outside the slab or not aligned to 4.
+    #[inline]
+    #[must_use]
+    pub fn atomic_u32(&self, offset: u64) -> &AtomicU32 {
+        assert!(offset.is_multiple_of(4), "word at {offset} is not aligned to 4");
+        let at = self.range(offset, 4);
+        // SAFETY: INV-3, INV-6: inside the slab, aligned (the base is aligned to 16), borrowed from it.
+        unsafe { AtomicU32::from_ptr(at.cast()) }
+    }
+
+    /// The 8-byte word at `offset`, for any atomic operation.
+    ///
+    /// # Panics
+    /// Outside the slab or not aligned to 8.
+    #[inline]
+    #[must_use]
+    pub fn atomic_u64(&self, offset: u64) -> &AtomicU64 {
+        assert!(offset.is_multiple_of(8), "word at {offset} is not aligned to 8");
+        let at = self.range(offset, 8);
+        // SAFETY: INV-3, INV-6: inside the slab, aligned (the base is aligned to 16), borrowed from it.
+        unsafe { AtomicU64::from_ptr(at.cast()) }
+    }
+
+    /// Loads a word, zero-extended: in one piece if it is aligned.
+    ///
+    /// # Panics
+    /// Outside the slab.
+    #[inline]
+    #[must_use]
+    pub fn load(&self, offset: u64, size: WordSize) -> u64 {
+        if !offset.is_multiple_of(size.bytes()) {
+            let mut word = [0; 8];
+            self.read(offset, &mut word[..size.bytes() as usize]);
+            return u64::from_le_bytes(word);
+        }
+        match size {
+            WordSize::B1 => u64::from(self.bytes(offset, 1).byte(0)),
+            WordSize::B2 => u64::from(self.atomic_u16(offset).load(Relaxed)),
+            WordSize::B4 => u64::from(self.atomic_u32(offset).load(Relaxed)),
+            WordSize::B8 => self.atomic_u64(offset).load(Relaxed),
+        }
+    }
+
+    /// Stores the low bytes of `value`: in one piece if the word is aligned.
+    ///
+    /// # Panics
+    /// Outside the slab.
+    #[inline]
+    pub fn store(&self, offset: u64, size: WordSize, value: u64) {
+        if !offset.is_multiple_of(size.bytes()) {
+            return self.write(offset, &value.to_le_bytes()[..size.bytes() as usize]);
+        }
+        match size {
+            WordSize::B1 => self.write(offset, &[value as u8]),
+            WordSize::B2 => self.atomic_u16(offset).store(value as u16, Relaxed),
+            WordSize::B4 => self.atomic_u32(offset).store(value as u32, Relaxed),
+            WordSize::B8 => self.atomic_u64(offset).store(value, Relaxed),
+        }
+    }
+
+    /// The 2-byte word at an aligned `offset`.
+    fn atomic_u16(&self, offset: u64) -> &AtomicU16 {
+        assert!(offset.is_multiple_of(2), "word at {offset} is not aligned to 2");
+        let at = self.range(offset, 2);
+        // SAFETY: INV-3, INV-6: inside the slab, aligned (the base is aligned to 16), borrowed from it.
+        unsafe { AtomicU16::from_ptr(at.cast()) }
+    }
+
+    /// Pointer to `len` bytes at `offset`.
+    #[inline]
+    fn range(&self, offset: u64, len: u64) -> *mut u8 {
+        let inside = offset.checked_add(len).is_some_and(|end| end <= self.len());
+        assert!(inside, "{len} bytes at {offset} are outside a slab of {}", self.len);
+        // SAFETY: INV-3: in bounds by the assertion.
+        unsafe { self.base.as_ptr().add(offset as usize) }
+    }
+}
+
+impl Drop for Slab {
+    fn drop(&mut self) {
+        match self.origin {
+            // SAFETY: INV-3: allocated with this layout in `new`, and the last owner is gone.
+            Origin::Heap(layout) => unsafe { dealloc(self.base.as_ptr(), layout) },
+            Origin::Mapping(size) => {
+                // SAFETY: INV-3: mapped with this size in `new`, and the last owner is gone.
+                let unmapped = unsafe { munmap(self.base.as_ptr().cast(), size) };
+                debug_assert!(unmapped.is_ok(), "a whole mapping of ours can be unmapped");
+            }
+            Origin::Empty => {}
+        }
+    }
+}
+
+/// A buffer that a run shows to a program: a [`Slab`] with one owner, who between runs may use it as a plain
+/// slice.
+#[derive(Debug)]
+pub struct SharedBytes(Slab);
+
+impl SharedBytes {
+    /// `len` zeroed bytes at a fixed 16-byte-aligned address.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`].
+    pub fn new(len: u64) -> Result<Self, OutOfMemory> {
+        Slab::new(len).map(Self)
+    }
+
+    /// The bytes while no program can see them (the exclusive borrow proves it).
+    #[must_use]
+    pub fn as_mut_slice(&mut self) -> &mut [u8] {
+        // SAFETY: INV-3: `len` initialised bytes; INV-4: a run borrows the buffer, so `&mut` means that none runs.
+        unsafe { std::slice::from_raw_parts_mut(self.0.base.as_ptr(), self.0.len) }
+    }
+}
+
+impl Deref for SharedBytes {
+    type Target = Slab;
+
+    fn deref(&self) -> &Slab {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::Ordering::SeqCst;
+
+    /// Lengths on both sides of the threshold between heap and mapping.
+    const LENGTHS: [u64; 7] = [0, 1, 7, 8, 4097, 65_535, 65_536];
+
+    #[test]
+    fn is_zeroed_aligned_and_as_long_as_asked() {
+        for len in LENGTHS {
+            let slab = Slab::new(len).unwrap();
+            assert_eq!(slab.len(), len);
+            assert_eq!(slab.address() % 16, 0);
+            assert!(slab.to_vec(0, len).iter().all(|&byte| byte == 0));
+        }
+    }
+
+    #[test]
+    fn what_is_written_at_any_alignment_is_read_back() {
+        let slab = Slab::new(64).unwrap();
+        for offset in 0..17_u8 {
+            for len in 0..33_u8 {
+                slab.fill(0, 64, 0xaa);
+                let bytes: Vec<u8> = (0..len).map(|i| i + offset).collect();
+                slab.write(u64::from(offset), &bytes);
+                assert_eq!(slab.to_vec(u64::from(offset), u64::from(len)), bytes);
+                assert!(slab.equals(u64::from(offset), &bytes));
+                let around = slab.to_vec(0, 64);
+                let outside = around.iter().filter(|&&byte| byte == 0xaa).count();
+                assert_eq!(outside, 64 - usize::from(len), "bytes outside the range were written");
+            }
+        }
+    }
+
+    #[test]
+    fn a_range_past_the_end_panics() {
+        let slab = Slab::new(16).unwrap();
+        for (offset, len) in [(16, 1), (9, 8), (u64::MAX, 2), (0, 17)] {
+            let read = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| slab.to_vec(offset, len)));
+            assert!(read.is_err(), "{len} bytes at {offset}");
+        }
+    }
+
+    #[test]
+    fn absurd_lengths_are_out_of_memory() {
+        for len in [u64::MAX, i64::MAX as u64, 1 << 60] {
+            assert_eq!(Slab::new(len).unwrap_err(), OutOfMemory { len });
+        }
+    }
+
+    #[test]
+    fn words_are_shared_between_threads() {
+        let slab = Slab::new(8).unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| (0..1000).for_each(|_| _ = slab.atomic_u64(0).fetch_add(1, SeqCst)));
+            }
+        });
+        assert_eq!(slab.atomic_u64(0).load(SeqCst), 4000);
+    }
+
+    #[test]
+    fn contains_knows_both_ends() {
+        let slab = Slab::new(32).unwrap();
+        let at = slab.address();
+        assert!(slab.contains(at, 32) && slab.contains(at + 31, 1) && slab.contains(at + 32, 0));
+        assert!(!slab.contains(at, 33) && !slab.contains(at - 1, 1) && !slab.contains(u64::MAX, 2));
+    }
+}
