@@ -13,6 +13,8 @@ pub mod effects;
 pub mod encode;
 pub mod insn;
 pub mod opcode;
+#[cfg(test)]
+mod round_trip;
 pub mod semantics;
 pub mod text;
 
