@@ -1,7 +1,68 @@
-//! `std::sync` or `loom::sync`, one switch (`--cfg loom`).
+//! `std::sync` or `loom::sync`, one switch (`--cfg loom`), and the words that concurrent tables are made of.
+//!
+//! [`Words`] is a slab whose 8-byte words are also reachable as atomics of the switch: outside a model both are the
+//! same memory, in a model the words live in loom's world and only plain values stay in the slab.
 #![forbid(unsafe_code)]
 
 #[cfg(loom)]
 pub use loom::sync::{Arc, Mutex, MutexGuard, atomic};
 #[cfg(not(loom))]
 pub use std::sync::{Arc, Mutex, MutexGuard, atomic};
+
+use crate::mem::{OutOfMemory, Slab};
+
+/// A slab with atomic words for links and keys, and plain memory for values.
+pub struct Words {
+    slab: Slab,
+    #[cfg(loom)]
+    words: Box<[atomic::AtomicU64]>,
+}
+
+impl Words {
+    /// `len` zeroed bytes; `len` is a multiple of 8.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`].
+    pub fn new(len: u64) -> Result<Self, OutOfMemory> {
+        Ok(Self {
+            slab: Slab::new(len)?,
+            #[cfg(loom)]
+            words: (0..len / 8).map(|_| atomic::AtomicU64::new(0)).collect(),
+        })
+    }
+
+    /// The word at the byte offset `offset`, a multiple of 8.
+    ///
+    /// # Panics
+    /// Outside the slab.
+    #[inline]
+    #[must_use]
+    pub fn word(&self, offset: u64) -> &atomic::AtomicU64 {
+        #[cfg(loom)]
+        return &self.words[usize::try_from(offset / 8).expect("models are small")];
+        #[cfg(not(loom))]
+        return self.slab.atomic_u64(offset);
+    }
+
+    /// The memory behind the words.
+    #[inline]
+    #[must_use]
+    pub fn slab(&self) -> &Slab {
+        &self.slab
+    }
+}
+
+/// Waits a moment inside a spin loop; `tries` is the number of rounds so far.
+#[inline]
+pub fn pause(tries: &mut u32) {
+    *tries += 1;
+    #[cfg(loom)]
+    loom::thread::yield_now();
+    #[cfg(not(loom))]
+    if *tries < 64 {
+        std::hint::spin_loop();
+    } else {
+        // The holder was probably descheduled: give it the CPU.
+        std::thread::yield_now();
+    }
+}

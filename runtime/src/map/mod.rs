@@ -1,337 +1,208 @@
-//! Maps: definition, the object-safe trait, creation.
+//! Maps: the object-safe trait, and one file (or folder) a kind behind [`create`].
 //!
 //! Semantics and error numbers are the kernel's (a table of measured results is part of the tests). A value
 //! pointer stays mapped as long as its map lives (INV-3): values sit in a type-stable slab, so a deleted
 //! element may be reused while a program still holds its pointer, as in the kernel.
+//!
+//! A map has two faces. Programs use [`Map::lookup`], [`Map::update`] and so on, through helpers: no allocation, no
+//! blocking beyond a short spin on one bucket. User space uses the methods that end in `_bytes` and the functions of
+//! [`user`], which check permissions and arguments as `bpf(2)` does before they reach the kind of map.
 #![forbid(unsafe_code)]
+
+mod array;
+mod create;
+mod def;
+mod error;
+mod hash;
+mod percpu_array;
+mod state;
+pub mod user;
+mod value;
 
 use std::sync::Arc;
 
-use crate::mem::{Bytes, Slab};
+use crate::mem::{Bytes, BytesMut, Slab};
 
-bitflags::bitflags! {
-    /// `map_flags` of `BPF_MAP_CREATE`.
-    #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-    pub struct MapFlags: u32 {
-        /// `BPF_F_NO_PREALLOC`
-        const NO_PREALLOC = 1;
-        /// `BPF_F_NO_COMMON_LRU`
-        const NO_COMMON_LRU = 1 << 1;
-        /// `BPF_F_NUMA_NODE`
-        const NUMA_NODE = 1 << 2;
-        /// `BPF_F_RDONLY`: user space may only read.
-        const RDONLY = 1 << 3;
-        /// `BPF_F_WRONLY`: user space may only write.
-        const WRONLY = 1 << 4;
-        /// `BPF_F_STACK_BUILD_ID`
-        const STACK_BUILD_ID = 1 << 5;
-        /// `BPF_F_ZERO_SEED`
-        const ZERO_SEED = 1 << 6;
-        /// `BPF_F_RDONLY_PROG`: programs may only read.
-        const RDONLY_PROG = 1 << 7;
-        /// `BPF_F_WRONLY_PROG`: programs may only write.
-        const WRONLY_PROG = 1 << 8;
-        /// `BPF_F_CLONE`
-        const CLONE = 1 << 9;
-        /// `BPF_F_MMAPABLE`
-        const MMAPABLE = 1 << 10;
-        /// `BPF_F_PRESERVE_ELEMS`
-        const PRESERVE_ELEMS = 1 << 11;
-        /// `BPF_F_INNER_MAP`
-        const INNER_MAP = 1 << 12;
-        /// Every other bit, kept as given.
-        const _ = !0;
-    }
-}
-
-macro_rules! map_kinds {
-    ($($name:ident = $id:literal, $text:literal;)*) => {
-        /// The kernel's map types (`enum bpf_map_type`), by their numbers.
-        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-        #[allow(missing_docs, reason = "the names are the kernel's BPF_MAP_TYPE_*")]
-        #[repr(u32)]
-        pub enum MapKind { $($name = $id),* }
-        impl MapKind {
-            /// All types.
-            pub const ALL: &'static [Self] = &[$(Self::$name),*];
-            /// From the kernel's number.
-            #[must_use]
-            pub fn from_id(id: u32) -> Option<Self> { match id { $($id => Some(Self::$name),)* _ => None } }
-            /// The kernel's number.
-            #[must_use]
-            pub const fn id(self) -> u32 { self as u32 }
-            /// Lower-case name as bpftool prints it.
-            #[must_use]
-            pub const fn name(self) -> &'static str { match self { $(Self::$name => $text),* } }
-        }
-        impl std::fmt::Display for MapKind {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result { f.write_str(self.name()) }
-        }
-    };
-}
-
-map_kinds! {
-    Hash = 1, "hash"; Array = 2, "array"; ProgArray = 3, "prog_array"; PerfEventArray = 4, "perf_event_array";
-    PercpuHash = 5, "percpu_hash"; PercpuArray = 6, "percpu_array"; StackTrace = 7, "stack_trace";
-    CgroupArray = 8, "cgroup_array"; LruHash = 9, "lru_hash"; LruPercpuHash = 10, "lru_percpu_hash";
-    LpmTrie = 11, "lpm_trie"; ArrayOfMaps = 12, "array_of_maps"; HashOfMaps = 13, "hash_of_maps";
-    Devmap = 14, "devmap"; Sockmap = 15, "sockmap"; Cpumap = 16, "cpumap"; Xskmap = 17, "xskmap";
-    Sockhash = 18, "sockhash"; CgroupStorage = 19, "cgroup_storage";
-    ReuseportSockarray = 20, "reuseport_sockarray"; PercpuCgroupStorage = 21, "percpu_cgroup_storage";
-    Queue = 22, "queue"; Stack = 23, "stack"; SkStorage = 24, "sk_storage"; DevmapHash = 25, "devmap_hash";
-    StructOps = 26, "struct_ops"; Ringbuf = 27, "ringbuf"; InodeStorage = 28, "inode_storage";
-    TaskStorage = 29, "task_storage"; BloomFilter = 30, "bloom_filter"; UserRingbuf = 31, "user_ringbuf";
-    CgrpStorage = 32, "cgrp_storage"; Arena = 33, "arena"; InsnArray = 34, "insn_array";
-}
-
-/// Blueprint of a map, from an object file or from code.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct MapDef {
-    /// Name in the object; the kernel keeps its first 15 bytes.
-    pub name: String,
-    /// Type.
-    pub kind: MapKind,
-    /// Bytes of a key.
-    pub key_size: u32,
-    /// Bytes of a value.
-    pub value_size: u32,
-    /// Capacity: elements, or bytes for ring buffers.
-    pub max_entries: u32,
-    /// `map_flags`.
-    pub flags: MapFlags,
-    /// `map_extra` (bloom filter: hash functions; arena: address).
-    pub extra: u64,
-    /// NUMA node, with `MapFlags::NUMA_NODE`.
-    pub numa_node: u32,
-    /// BTF type ids of key and value in the object's BTF (0: none).
-    pub btf_key: u32,
-    /// See `btf_key`.
-    pub btf_value: u32,
-    /// Definition of the inner map of a map of maps.
-    pub inner: Option<Box<MapDef>>,
-    /// Path or by-name pinning asked for by the object (`LIBBPF_PIN_BY_NAME`).
-    pub pin_by_name: bool,
-    /// Where special fields lie in the value (spin lock, timer, …).
-    pub fields: Vec<SpecialField>,
-    /// Initial contents of a global-data map (`.data`, `.rodata`, …), `max_entries * value_size` bytes.
-    pub initial: Option<Arc<[u8]>>,
-    /// Frozen after initialisation (`.rodata`, `.kconfig`): constant for verifier and compiler.
-    pub frozen: bool,
-}
-
-/// A field of a map value that programs reach only through helpers.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct SpecialField {
-    /// What it is.
-    pub kind: SpecialKind,
-    /// Byte offset in the value.
-    pub offset: u32,
-    /// Size in bytes.
-    pub size: u32,
-    /// BTF type id it points to or contains (kptr, list head, rbtree root), else 0.
-    pub btf_type: u32,
-}
-
-/// Kinds of special fields (kernel: `enum btf_field_type`).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[allow(missing_docs, reason = "named as in the kernel")]
-pub enum SpecialKind {
-    SpinLock,
-    ResSpinLock,
-    Timer,
-    Workqueue,
-    TaskWork,
-    KptrUntrusted,
-    KptrRef,
-    KptrPercpu,
-    ListHead,
-    ListNode,
-    RbRoot,
-    RbNode,
-    Refcount,
-    Uptr,
-}
-
-impl MapDef {
-    /// A definition with everything optional left out.
-    #[must_use]
-    pub fn new(name: &str, kind: MapKind, key_size: u32, value_size: u32, max_entries: u32) -> Self {
-        Self {
-            name: name.to_owned(),
-            kind,
-            key_size,
-            value_size,
-            max_entries,
-            flags: MapFlags::empty(),
-            extra: 0,
-            numa_node: 0,
-            btf_key: 0,
-            btf_value: 0,
-            inner: None,
-            pin_by_name: false,
-            fields: Vec::new(),
-            initial: None,
-            frozen: false,
-        }
-    }
-    /// How generated code may look up an element without a call.
-    #[must_use]
-    pub fn inline_lookup(&self) -> InlineLookup {
-        let stride = self.value_size.next_multiple_of(8);
-        match self.kind {
-            MapKind::Array => InlineLookup::Array { stride, len: self.max_entries },
-            MapKind::PercpuArray => InlineLookup::PercpuArray {
-                stride,
-                len: self.max_entries,
-                cpu_stride: u64::from(stride) * u64::from(self.max_entries),
-            },
-            _ => InlineLookup::Call,
-        }
-    }
-}
-
-/// All that generated code may know of a map's insides. Base addresses come from [`Map::base`] at link time.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum InlineLookup {
-    /// Nothing: call the helper.
-    Call,
-    /// Element `i < len` lies at `base + i * stride`.
-    Array {
-        /// Bytes between elements (value size rounded up to 8).
-        stride: u32,
-        /// Elements.
-        len: u32,
-    },
-    /// Element `i < len` of CPU slot `c` lies at `base + c * cpu_stride + i * stride`.
-    PercpuArray {
-        /// Bytes between elements.
-        stride: u32,
-        /// Elements.
-        len: u32,
-        /// Bytes between CPU slots.
-        cpu_stride: u64,
-    },
-}
+pub use create::create;
+pub use def::{InlineLookup, MapDef, MapFlags, MapKind, SpecialField, SpecialKind};
+pub use error::{CreateError, MapError};
+pub use state::MapState;
 
 /// Address of the bytes of one value; valid while its map lives (INV-3). Access goes through `mem`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ValuePtr(pub u64);
 
-/// Why a map operation failed; [`MapError::errno`] is what the kernel returns for it.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum MapError {
-    /// ENOENT
-    #[error("no such element")]
-    NotFound,
-    /// EEXIST
-    #[error("element exists")]
-    Exists,
-    /// E2BIG
-    #[error("map is full, or the index is past its end")]
-    TooBig,
-    /// EINVAL
-    #[error("operation or argument is invalid for this map type")]
-    Invalid,
-    /// ENOMEM
-    #[error("out of memory")]
-    NoMemory,
-    /// ENOSPC
-    #[error("no space left in the map")]
-    NoSpace,
-    /// EPERM
-    #[error("map is frozen or access is not allowed")]
-    Permission,
-    /// ENOTSUPP (524)
-    #[error("operation is not supported by this map type")]
-    NotSupported,
-    /// EOPNOTSUPP
-    #[error("operation is not supported")]
-    OpNotSupported,
-    /// EBUSY
-    #[error("map is busy")]
-    Busy,
-    /// EAGAIN
-    #[error("try again")]
-    Again,
-    /// Any other, by number.
-    #[error("errno {0}")]
-    Other(i32),
-}
-
-impl MapError {
-    /// The kernel's positive error number.
-    #[must_use]
-    pub const fn errno(self) -> i32 {
-        match self {
-            Self::NotFound => 2,
-            Self::Exists => 17,
-            Self::TooBig => 7,
-            Self::Invalid => 22,
-            Self::NoMemory => 12,
-            Self::NoSpace => 28,
-            Self::Permission => 1,
-            Self::NotSupported => 524,
-            Self::OpNotSupported => 95,
-            Self::Busy => 16,
-            Self::Again => 11,
-            Self::Other(errno) => errno,
-        }
-    }
-}
-
-/// `flags` of an update: `BPF_ANY` 0, `BPF_NOEXIST` 1, `BPF_EXIST` 2, `BPF_F_LOCK` 4; others as given.
+/// `flags` of an update: [`update_flags`]; others are refused as the kernel's map type does.
 pub type UpdateFlags = u64;
+
+/// Bits of [`UpdateFlags`].
+pub mod update_flags {
+    /// `BPF_ANY`
+    pub const ANY: u64 = 0;
+    /// `BPF_NOEXIST`
+    pub const NOEXIST: u64 = 1;
+    /// `BPF_EXIST`
+    pub const EXIST: u64 = 2;
+    /// `BPF_F_LOCK`
+    pub const LOCK: u64 = 4;
+}
+
+/// One element as `bpf_for_each_map_elem` shows it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Element {
+    /// Where the key is.
+    pub key: ElementKey,
+    /// The value of the asking CPU slot.
+    pub value: ValuePtr,
+    /// Cursor of the next call of [`Map::iterate`].
+    pub next: u64,
+}
+
+/// Key of an [`Element`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ElementKey {
+    /// An index: it has no memory of its own.
+    Index(u32),
+    /// `key_size` bytes at this address, valid while the map lives.
+    At(u64),
+}
 
 /// A live map as programs and helpers see it. Open set: embedders may add maps.
 ///
 /// `cpu` is the CPU slot of the run: per-CPU maps work on that slot. User-space views of per-CPU maps (all
 /// slots at once) go through [`Map::lookup_bytes`] and [`Map::update_bytes`].
+///
+/// A slice passed as key or value has the size of the definition; anything else is [`MapError::Invalid`].
 pub trait Map: Send + Sync {
-    /// Blueprint.
-    fn def(&self) -> &MapDef;
+    /// Definition, identity and whether it is frozen.
+    fn state(&self) -> &MapState;
+
     /// Address of the value of `key` (`key_size` bytes), as `bpf_map_lookup_elem` in a program.
     fn lookup(&self, cpu: u32, key: &[u8]) -> Option<ValuePtr>;
+
     /// `bpf_map_update_elem` in a program. The value is program-visible memory (`Bytes::from` a slice for
-    /// host memory), copied once with [`Slab::write_bytes`].
+    /// host memory), copied once.
     ///
     /// # Errors
     /// As the kernel's map type does.
     fn update(&self, cpu: u32, key: &[u8], value: Bytes<'_>, flags: UpdateFlags) -> Result<(), MapError>;
+
     /// `bpf_map_delete_elem`.
     ///
     /// # Errors
     /// As the kernel's map type does.
     fn delete(&self, key: &[u8]) -> Result<(), MapError>;
+
     /// Key after `key`, or the first one.
     ///
     /// # Errors
     /// [`MapError::NotFound`] at the end.
     fn next_key(&self, key: Option<&[u8]>) -> Result<Vec<u8>, MapError>;
+
+    /// The kind's own part of [`Map::lookup_bytes`], without the checks of [`user`].
+    ///
+    /// # Errors
+    /// As the kernel's map type does.
+    fn read_value(&self, key: &[u8], flags: UpdateFlags) -> Result<Vec<u8>, MapError>;
+
+    /// The kind's own part of [`Map::update_bytes`], without the checks of [`user`].
+    ///
+    /// # Errors
+    /// As the kernel's map type does.
+    fn write_value(&self, key: &[u8], value: &[u8], flags: UpdateFlags) -> Result<(), MapError>;
+
+    /// The kind's own part of `BPF_MAP_LOOKUP_AND_DELETE_ELEM`.
+    ///
+    /// # Errors
+    /// [`MapError::NotSupported`] for most kinds.
+    fn take_value(&self, _key: &[u8], _flags: UpdateFlags) -> Result<Vec<u8>, MapError> {
+        Err(MapError::NotSupported)
+    }
+
+    /// `bpf_map_push_elem`.
+    ///
+    /// # Errors
+    /// As the kernel's map type does; [`MapError::NotSupported`] for most kinds.
+    fn push(&self, _value: Bytes<'_>, _flags: UpdateFlags) -> Result<(), MapError> {
+        Err(MapError::NotSupported)
+    }
+
+    /// `bpf_map_pop_elem`: `into` is zeroed when there is nothing.
+    ///
+    /// # Errors
+    /// As the kernel's map type does; [`MapError::NotSupported`] for most kinds.
+    fn pop(&self, _into: BytesMut<'_>) -> Result<(), MapError> {
+        Err(MapError::NotSupported)
+    }
+
+    /// `bpf_map_peek_elem`: writes the next value to `value`; a bloom filter asks for `value` instead.
+    ///
+    /// # Errors
+    /// As the kernel's map type does; [`MapError::NotSupported`] for most kinds.
+    fn peek(&self, _value: BytesMut<'_>) -> Result<(), MapError> {
+        Err(MapError::NotSupported)
+    }
+
+    /// Element at `cursor` (0 at first, then [`Element::next`]) for `bpf_for_each_map_elem`; `None` at the end, and
+    /// for kinds that cannot be walked. The element may be deleted before the next call.
+    fn iterate(&self, _cpu: u32, _cursor: u64) -> Option<Element> {
+        None
+    }
+
+    /// Base address for [`InlineLookup`] and for direct values (`BPF_PSEUDO_MAP_VALUE`).
+    fn base(&self) -> Option<ValuePtr> {
+        None
+    }
+
+    /// Whether `[address, address + len)` lies inside one value of this map (checked access of the interpreter).
+    fn contains(&self, address: u64, len: u64) -> bool;
+
+    /// The slab in which `address` lies, if it is one of this map's.
+    fn memory(&self, address: u64) -> Option<&Slab>;
+
+    /// The map as a type of its own kind, for helpers of one kind only (ring buffer, redirect maps, …).
+    fn as_any(&self) -> &dyn std::any::Any;
+
+    /// Blueprint.
+    fn def(&self) -> &MapDef {
+        self.state().def()
+    }
+
     /// `BPF_MAP_LOOKUP_ELEM` of user space: `value_size` bytes, or for per-CPU maps `value_size` rounded up to
     /// 8 times the number of CPU slots.
     ///
     /// # Errors
-    /// As the kernel's map type does.
-    fn lookup_bytes(&self, key: &[u8]) -> Result<Vec<u8>, MapError>;
+    /// As the kernel does.
+    fn lookup_bytes(&self, key: &[u8]) -> Result<Vec<u8>, MapError> {
+        user::check_lookup(self.state(), key, 0)?;
+        self.read_value(key, 0)
+    }
+
     /// `BPF_MAP_UPDATE_ELEM` of user space; sizes as in `lookup_bytes`.
     ///
     /// # Errors
-    /// As the kernel's map type does.
-    fn update_bytes(&self, key: &[u8], value: &[u8], flags: UpdateFlags) -> Result<(), MapError>;
-    /// Base address for [`InlineLookup`] and for direct values (`BPF_PSEUDO_MAP_VALUE`).
-    fn base(&self) -> Option<ValuePtr>;
-    /// Whether `[address, address + len)` lies inside one value of this map (checked access of the interpreter).
-    fn contains(&self, address: u64, len: u64) -> bool;
-    /// The slab in which `address` lies, if it is one of this map's.
-    fn memory(&self, address: u64) -> Option<&Slab>;
+    /// As the kernel does.
+    fn update_bytes(&self, key: &[u8], value: &[u8], flags: UpdateFlags) -> Result<(), MapError> {
+        user::check_update(self.state(), key, value, flags)?;
+        self.write_value(key, value, flags)
+    }
+
+    /// `BPF_MAP_DELETE_ELEM` of user space.
+    ///
+    /// # Errors
+    /// As the kernel does.
+    fn delete_bytes(&self, key: &[u8]) -> Result<(), MapError> {
+        user::check_delete(self.state(), key)?;
+        self.delete(key)
+    }
+
     /// No more writes from user space (`BPF_MAP_FREEZE`).
     ///
     /// # Errors
-    /// As the kernel's map type does.
-    fn freeze(&self) -> Result<(), MapError>;
-    /// The map as a type of its own kind, for helpers of one kind only (ring buffer, redirect maps, …).
-    fn as_any(&self) -> &dyn std::any::Any;
+    /// As the kernel does.
+    fn freeze(&self) -> Result<(), MapError> {
+        self.state().freeze()
+    }
 }
 
 /// A map as generated code names it: the address of a handle is the value of a map register.

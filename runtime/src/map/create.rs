@@ -1,0 +1,146 @@
+//! Creation of maps: the kernel's checks of a definition, type by type, then the map.
+//!
+//! In: [`MapDef`]. Out: a live map, or [`CreateError`] with the kernel's error number. Not here: capabilities
+//! (`privilege`).
+#![forbid(unsafe_code)]
+
+use std::sync::Arc;
+
+use super::array::ArrayMap;
+use super::hash::HashMap;
+use super::percpu_array::PercpuArrayMap;
+use super::{CreateError, Map, MapDef, MapFlags, MapKind};
+use crate::mem::Slab;
+
+const EINVAL: i32 = 22;
+const E2BIG: i32 = 7;
+
+/// The kernel's largest contiguous allocation: key and value of a hash element share one.
+const LARGEST_ELEMENT: u64 = 4 << 20;
+
+/// Largest per-CPU value.
+const LARGEST_PERCPU_VALUE: u64 = 32 << 10;
+
+/// Most buckets of a hash table.
+const MOST_BUCKETS: u64 = (u32::MAX / 16) as u64;
+
+/// Creates a map with values for `cpus` CPU slots, initialised and frozen as its definition says.
+///
+/// # Errors
+/// What the kernel refuses, with its error number; [`CreateError::NoMemory`]; [`CreateError::Unsupported`] for types that
+/// exist in the kernel only.
+pub fn create(def: &MapDef, cpus: u32) -> Result<Arc<dyn Map>, CreateError> {
+    let map = create_kind(def, cpus)?;
+    if def.frozen {
+        // A new map is not frozen yet, and a definition that asks for it has no special fields.
+        let frozen = map.freeze();
+        debug_assert!(frozen.is_ok(), "a new map can be frozen");
+    }
+    Ok(map)
+}
+
+fn create_kind(def: &MapDef, cpus: u32) -> Result<Arc<dyn Map>, CreateError> {
+    match def.kind {
+        MapKind::Array => {
+            check_array(def, MapFlags::MMAPABLE | MapFlags::INNER_MAP | MapFlags::NUMA_NODE | ACCESS)?;
+            Ok(Arc::new(ArrayMap::new(def, cpus)?))
+        }
+        MapKind::PercpuArray => {
+            check_array(def, ACCESS)?;
+            check_percpu_value(def)?;
+            Ok(Arc::new(PercpuArrayMap::new(def, cpus)?))
+        }
+        MapKind::Hash | MapKind::PercpuHash | MapKind::LruHash | MapKind::LruPercpuHash => {
+            check_hash(def)?;
+            Ok(Arc::new(HashMap::new(def, cpus)?))
+        }
+        MapKind::ProgArray
+        | MapKind::PerfEventArray
+        | MapKind::LpmTrie
+        | MapKind::ArrayOfMaps
+        | MapKind::HashOfMaps
+        | MapKind::Devmap
+        | MapKind::Cpumap
+        | MapKind::Xskmap
+        | MapKind::Queue
+        | MapKind::Stack
+        | MapKind::DevmapHash
+        | MapKind::Ringbuf
+        | MapKind::BloomFilter
+        | MapKind::UserRingbuf
+        | MapKind::TaskStorage
+        | MapKind::Arena
+        | MapKind::InsnArray
+        | MapKind::StackTrace
+        | MapKind::CgroupArray
+        | MapKind::Sockmap
+        | MapKind::Sockhash
+        | MapKind::CgroupStorage
+        | MapKind::ReuseportSockarray
+        | MapKind::PercpuCgroupStorage
+        | MapKind::SkStorage
+        | MapKind::StructOps
+        | MapKind::InodeStorage
+        | MapKind::CgrpStorage => Err(CreateError::Unsupported { kind: def.kind }),
+    }
+}
+
+/// Flags about who may read and write.
+const ACCESS: MapFlags =
+    MapFlags::RDONLY.union(MapFlags::WRONLY).union(MapFlags::RDONLY_PROG).union(MapFlags::WRONLY_PROG);
+
+/// Memory of a map; `None` is a size past counting.
+pub(super) fn slab(kind: MapKind, bytes: Option<u64>) -> Result<Slab, CreateError> {
+    let bytes = bytes.ok_or(CreateError::NoMemory { kind, bytes: u64::MAX })?;
+    Slab::new(bytes).map_err(|error| CreateError::NoMemory { kind, bytes: error.len })
+}
+
+/// Refuses with `rule` and `errno` unless `holds`.
+fn require(def: &MapDef, holds: bool, errno: i32, rule: &'static str) -> Result<(), CreateError> {
+    if holds { Ok(()) } else { Err(CreateError::Invalid { kind: def.kind, rule, errno }) }
+}
+
+/// Flags are among `allowed`, and those about access do not contradict each other.
+fn check_flags(def: &MapDef, allowed: MapFlags) -> Result<(), CreateError> {
+    let flags = def.flags;
+    require(def, allowed.contains(flags), EINVAL, "a flag is not allowed")?;
+    let both_user = flags.contains(MapFlags::RDONLY | MapFlags::WRONLY);
+    require(def, !both_user, EINVAL, "user space may neither read nor write")?;
+    let both_prog = flags.contains(MapFlags::RDONLY_PROG | MapFlags::WRONLY_PROG);
+    require(def, !both_prog, EINVAL, "programs may neither read nor write")?;
+    require(def, def.extra == 0 || def.kind == MapKind::BloomFilter, EINVAL, "map_extra must be 0")
+}
+
+fn check_array(def: &MapDef, allowed: MapFlags) -> Result<(), CreateError> {
+    require(def, def.max_entries > 0, EINVAL, "max_entries must not be 0")?;
+    require(def, def.key_size == 4, EINVAL, "key_size must be 4")?;
+    require(def, def.value_size > 0, EINVAL, "value_size must not be 0")?;
+    check_flags(def, allowed)?;
+    require(def, i32::try_from(def.value_size).is_ok(), E2BIG, "value_size is too large")
+}
+
+fn check_percpu_value(def: &MapDef) -> Result<(), CreateError> {
+    let stride = u64::from(def.value_size).next_multiple_of(8);
+    require(def, stride <= LARGEST_PERCPU_VALUE, E2BIG, "a per-CPU value has at most 32 KiB")
+}
+
+fn check_hash(def: &MapDef) -> Result<(), CreateError> {
+    let lru = matches!(def.kind, MapKind::LruHash | MapKind::LruPercpuHash);
+    let percpu = def.is_percpu();
+    let mut allowed = ACCESS | MapFlags::NUMA_NODE | MapFlags::ZERO_SEED;
+    allowed |= if lru { MapFlags::NO_COMMON_LRU } else { MapFlags::NO_PREALLOC };
+    check_flags(def, allowed)?;
+    let numa = def.flags.contains(MapFlags::NUMA_NODE);
+    let apart = percpu || def.flags.contains(MapFlags::NO_COMMON_LRU);
+    require(def, !(numa && apart), EINVAL, "a NUMA node cannot be chosen for per-CPU memory")?;
+    require(def, def.max_entries > 0, EINVAL, "max_entries must not be 0")?;
+    require(def, def.key_size > 0, EINVAL, "key_size must not be 0")?;
+    require(def, def.value_size > 0, EINVAL, "value_size must not be 0")?;
+    let element = u64::from(def.key_size) + u64::from(def.value_size);
+    require(def, element < LARGEST_ELEMENT - 48, E2BIG, "key and value together are too large")?;
+    if percpu {
+        check_percpu_value(def)?;
+    }
+    let buckets = u64::from(def.max_entries).next_power_of_two();
+    require(def, buckets <= MOST_BUCKETS, E2BIG, "max_entries is too large")
+}

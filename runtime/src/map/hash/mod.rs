@@ -1,0 +1,336 @@
+//! `hash`, `percpu_hash`, `lru_hash`, `lru_percpu_hash`: a preallocated table of raw bytes.
+//!
+//! In: [`MapDef`]. Lookups take no lock, updates and deletes lock one bucket, nothing allocates. An update of an
+//! existing element replaces it (the old one is kept as the CPU slot's spare until its next such update), so a
+//! program that holds the old value's pointer still sees the old value, as in the kernel; per-CPU values are
+//! written in place, as there. A full `lru` table evicts the element that was not looked up for the longest time,
+//! approximately: a clock hand gives each element that was looked up a second round.
+//!
+//! `BPF_F_NO_PREALLOC` changes nothing: untouched elements cost address space only. `BPF_F_NO_COMMON_LRU` changes
+//! nothing either: all CPU slots share one clock.
+#![forbid(unsafe_code)]
+
+mod clock;
+mod elements;
+mod free;
+mod key;
+mod table;
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+
+use self::clock::Clock;
+use self::elements::{Elements, Geometry};
+use self::free::FreeList;
+use self::table::{Chain, Table};
+use super::create::slab;
+use super::value::PercpuValues;
+use super::{
+    CreateError, Element, ElementKey, Map, MapDef, MapError, MapFlags, MapKind, MapState, UpdateFlags,
+    ValuePtr, update_flags,
+};
+use crate::mem::{Bytes, Slab};
+use crate::sync::atomic::{
+    AtomicU64,
+    Ordering::{AcqRel, Release},
+    fence,
+};
+
+/// A map of the hash family.
+pub(super) struct HashMap {
+    state: MapState,
+    table: Table,
+    free: FreeList,
+    values: Values,
+    /// `lru` kinds only.
+    clock: Option<Clock>,
+}
+
+/// Where values are.
+enum Values {
+    /// In the elements; an update replaces the element, using the spare one (index + 1, 0: none) of the CPU slot.
+    Inline { spares: Box<[AtomicU64]> },
+    /// Apart, by element; an update writes in place.
+    Percpu(PercpuValues),
+}
+
+/// What an update writes.
+#[derive(Clone, Copy)]
+enum Source<'a> {
+    /// One value: of this CPU slot, for per-CPU values.
+    One(u32, Bytes<'a>),
+    /// Values of all CPU slots, for per-CPU values.
+    All(Bytes<'a>),
+}
+
+impl HashMap {
+    /// An empty map.
+    ///
+    /// # Errors
+    /// [`CreateError::NoMemory`].
+    pub(super) fn new(def: &MapDef, cpus: u32) -> Result<Self, CreateError> {
+        let state = MapState::new(def, cpus);
+        let stride = state.layout().stride();
+        let lru = matches!(def.kind, MapKind::LruHash | MapKind::LruPercpuHash);
+        let limit = def.max_entries;
+        let (values, value_bytes, count) = if def.is_percpu() {
+            let cpu_stride = stride * u64::from(limit);
+            let memory = slab(def.kind, cpu_stride.checked_mul(u64::from(state.cpus())))?;
+            (Values::Percpu(PercpuValues::new(memory, cpu_stride, &state)), 0, limit)
+        } else {
+            let spares = (0..state.cpus()).map(|cpu| AtomicU64::new(u64::from(limit) + u64::from(cpu) + 1));
+            (Values::Inline { spares: spares.collect() }, stride, limit + state.cpus())
+        };
+        let geometry = Geometry { key_size: def.key_size, value_bytes, references: lru };
+        let seed = if def.flags.contains(MapFlags::ZERO_SEED) {
+            0
+        } else {
+            RandomState::new().build_hasher().finish()
+        };
+        let table = Table::new(limit.next_power_of_two(), count, geometry, seed)
+            .map_err(|error| CreateError::NoMemory { kind: def.kind, bytes: error.len })?;
+        Ok(Self { state, table, free: FreeList::new(limit), values, clock: lru.then(Clock::default) })
+    }
+
+    fn elements(&self) -> &Elements {
+        &self.table.elements
+    }
+
+    fn check_key(&self, key: &[u8]) -> Result<(), MapError> {
+        if key.len() == self.def().key_size as usize { Ok(()) } else { Err(MapError::Invalid) }
+    }
+
+    fn check_flags(&self, flags: UpdateFlags) -> Result<(), MapError> {
+        match (&self.values, &self.clock) {
+            (Values::Inline { .. }, None) => self.state.layout().check_flags(flags),
+            (Values::Percpu(_), _) | (_, Some(_)) if flags > update_flags::EXIST => Err(MapError::Invalid),
+            (Values::Percpu(_), _) | (_, Some(_)) => Ok(()),
+        }
+    }
+
+    /// Inserts or replaces.
+    fn put(&self, cpu: u32, key: &[u8], source: Source<'_>, flags: UpdateFlags) -> Result<(), MapError> {
+        self.check_key(key)?;
+        self.check_flags(flags)?;
+        let hash = self.table.hash(key);
+        let mut evicted = None;
+        let result = loop {
+            let mut chain = self.table.lock(hash);
+            if let Some(place) = chain.find(key) {
+                if flags & update_flags::NOEXIST != 0 {
+                    break Err(MapError::Exists);
+                }
+                self.replace(cpu, chain, place, key, source, flags);
+                break Ok(());
+            }
+            if flags & update_flags::EXIST != 0 {
+                break Err(MapError::NotFound);
+            }
+            if let Some(element) = evicted.take().or_else(|| self.free.pop(self.elements(), hash)) {
+                self.fill(element, key, source);
+                chain.insert(element);
+                break Ok(());
+            }
+            let Some(clock) = &self.clock else { break Err(MapError::TooBig) };
+            // Evicting locks another bucket: never two at a time.
+            drop(chain);
+            evicted = clock.evict(&self.table);
+            if evicted.is_none() {
+                break Err(MapError::NoMemory);
+            }
+        };
+        if let Some(element) = evicted {
+            self.free.push(self.elements(), hash, element);
+        }
+        result
+    }
+
+    /// Gives the element at `place` a new value.
+    fn replace(
+        &self,
+        cpu: u32,
+        mut chain: Chain<'_>,
+        place: table::Place,
+        key: &[u8],
+        source: Source<'_>,
+        flags: UpdateFlags,
+    ) {
+        let old = place.element;
+        if self.clock.is_some() {
+            self.elements().set_referenced(old, true);
+        }
+        let layout = self.state.layout();
+        match (&self.values, source) {
+            (Values::Percpu(values), Source::One(cpu, value)) => {
+                values.write(cpu, self.percpu_at(old), value)
+            }
+            (Values::Percpu(values), Source::All(all)) => values.write_all(self.percpu_at(old), all),
+            (Values::Inline { .. }, Source::One(_, value) | Source::All(value))
+                if flags & update_flags::LOCK != 0 =>
+            {
+                layout.write_locked(self.elements().words().slab(), self.elements().value_at(old), value);
+            }
+            (Values::Inline { spares }, Source::One(_, value) | Source::All(value)) => {
+                let spare = &spares[cpu as usize % spares.len()];
+                let Some(new) = spare.swap(0, AcqRel).checked_sub(1) else {
+                    // Another thread with this CPU slot is replacing right now: the old value changes in place.
+                    return layout.write(
+                        self.elements().words().slab(),
+                        self.elements().value_at(old),
+                        value,
+                    );
+                };
+                let new = u32::try_from(new).expect("a spare is an element");
+                self.fill(new, key, source);
+                if self.clock.is_some() {
+                    self.elements().set_referenced(new, true);
+                }
+                chain.remove(place);
+                chain.insert(new);
+                drop(chain);
+                let surplus = spare.swap(u64::from(old) + 1, AcqRel);
+                if let Some(surplus) = surplus.checked_sub(1) {
+                    let surplus = u32::try_from(surplus).expect("a spare is an element");
+                    self.free.push(self.elements(), self.table.hash(key), surplus);
+                }
+            }
+        }
+    }
+
+    /// Writes key and value of an element that is in no chain.
+    fn fill(&self, element: u32, key: &[u8], source: Source<'_>) {
+        // A reader that sees these writes sees that the element has left its former chain.
+        fence(Release);
+        self.elements().set_key(element, key);
+        if self.clock.is_some() {
+            self.elements().set_referenced(element, false);
+        }
+        match (&self.values, source) {
+            (Values::Inline { .. }, Source::One(_, value) | Source::All(value)) => {
+                let slab = self.elements().words().slab();
+                self.state.layout().write_new(slab, self.elements().value_at(element), value);
+            }
+            (Values::Percpu(values), Source::One(cpu, value)) => {
+                values.write_first(cpu, self.percpu_at(element), value);
+            }
+            (Values::Percpu(values), Source::All(all)) => values.write_all(self.percpu_at(element), all),
+        }
+    }
+
+    /// Offset of an element's values in the part of a CPU slot.
+    #[inline]
+    fn percpu_at(&self, element: u32) -> u64 {
+        u64::from(element) * self.state.layout().stride()
+    }
+
+    /// Address of an element's value.
+    #[inline]
+    fn address(&self, cpu: u32, element: u32) -> Option<u64> {
+        match &self.values {
+            Values::Inline { .. } => {
+                Some(self.elements().words().slab().address() + self.elements().value_at(element))
+            }
+            Values::Percpu(values) => values.address(cpu, self.percpu_at(element)),
+        }
+    }
+
+    /// Value as user space sees it.
+    fn copy_out(&self, element: u32, flags: UpdateFlags) -> Vec<u8> {
+        match &self.values {
+            Values::Inline { .. } => {
+                let slab = self.elements().words().slab();
+                self.state.layout().to_vec(slab, self.elements().value_at(element), flags)
+            }
+            Values::Percpu(values) => values.read_all(self.percpu_at(element)),
+        }
+    }
+
+    /// Takes the element of `key` out after showing it to `then`.
+    fn remove<R>(&self, key: &[u8], then: impl FnOnce(u32) -> R) -> Result<R, MapError> {
+        self.check_key(key)?;
+        let hash = self.table.hash(key);
+        let mut chain = self.table.lock(hash);
+        let place = chain.find(key).ok_or(MapError::NotFound)?;
+        let result = then(place.element);
+        chain.remove(place);
+        drop(chain);
+        self.free.push(self.elements(), hash, place.element);
+        Ok(result)
+    }
+}
+
+impl Map for HashMap {
+    fn state(&self) -> &MapState {
+        &self.state
+    }
+
+    #[inline]
+    fn lookup(&self, cpu: u32, key: &[u8]) -> Option<ValuePtr> {
+        self.check_key(key).ok()?;
+        let element = self.table.find(key)?;
+        if self.clock.is_some() && !self.elements().is_referenced(element) {
+            self.elements().set_referenced(element, true);
+        }
+        self.address(cpu, element).map(ValuePtr)
+    }
+
+    fn update(&self, cpu: u32, key: &[u8], value: Bytes<'_>, flags: UpdateFlags) -> Result<(), MapError> {
+        if value.len() != self.state.layout().size() {
+            return Err(MapError::Invalid);
+        }
+        self.put(cpu, key, Source::One(cpu, value), flags)
+    }
+
+    fn delete(&self, key: &[u8]) -> Result<(), MapError> {
+        self.remove(key, |_| ())
+    }
+
+    fn next_key(&self, key: Option<&[u8]>) -> Result<Vec<u8>, MapError> {
+        key.map_or(Ok(()), |key| self.check_key(key))?;
+        self.table.next_key(key).ok_or(MapError::NotFound)
+    }
+
+    fn read_value(&self, key: &[u8], flags: UpdateFlags) -> Result<Vec<u8>, MapError> {
+        self.check_key(key)?;
+        self.table.find_then(key, |element| self.copy_out(element, flags)).ok_or(MapError::NotFound)
+    }
+
+    fn write_value(&self, key: &[u8], value: &[u8], flags: UpdateFlags) -> Result<(), MapError> {
+        if value.len() as u64 != super::user::value_bytes(&self.state) {
+            return Err(MapError::Invalid);
+        }
+        self.put(0, key, Source::All(Bytes::from(value)), flags)
+    }
+
+    fn take_value(&self, key: &[u8], flags: UpdateFlags) -> Result<Vec<u8>, MapError> {
+        self.remove(key, |element| self.copy_out(element, flags))
+    }
+
+    fn iterate(&self, cpu: u32, cursor: u64) -> Option<Element> {
+        let (element, next) = self.table.iterate(cursor)?;
+        let key = self.elements().words().slab().address() + self.elements().key_at(element);
+        let value = ValuePtr(self.address(cpu, element)?);
+        Some(Element { key: ElementKey::At(key), value, next })
+    }
+
+    fn contains(&self, address: u64, len: u64) -> bool {
+        match &self.values {
+            Values::Inline { .. } => {
+                let offset = self.elements().words().slab().offset_of(address, len);
+                offset.is_some_and(|at| self.elements().in_value(at, len, self.state.layout().size()))
+            }
+            Values::Percpu(values) => values.contains(address, len),
+        }
+    }
+
+    fn memory(&self, address: u64) -> Option<&Slab> {
+        let values = match &self.values {
+            Values::Inline { .. } => self.elements().words().slab(),
+            Values::Percpu(values) => values.slab(),
+        };
+        values.contains(address, 1).then_some(values)
+    }
+
+    fn as_any(&self) -> &dyn std::any::Any {
+        self
+    }
+}

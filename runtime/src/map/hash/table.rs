@@ -1,0 +1,298 @@
+//! Buckets and chains: lock-free readers, one writer a bucket.
+//!
+//! A bucket is one word: the link to its first element (low half) and a version (high half) whose lowest bit is the
+//! writer's lock. A reader remembers the word, walks the chain, and starts again if the word has changed: whatever it
+//! met on the way, elements reused in other chains included, then does not count. An element is only written by who
+//! took it from a chain under that chain's lock or from the free list, so its former chain's version changed before.
+#![forbid(unsafe_code)]
+
+use super::elements::{Elements, Geometry, LINK};
+use super::key::{KeyWords, LongKey, load};
+use crate::mem::OutOfMemory;
+use crate::sync::atomic::{
+    AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+    fence,
+};
+use crate::sync::{Words, pause};
+
+/// The writer's lock, lowest bit of the version.
+const LOCKED: u64 = 1 << 32;
+
+/// A reader looks at the bucket again after this many hops: it may have strayed into a chain that keeps changing.
+const HOPS: u32 = 16;
+
+/// Chained hash table of elements by index.
+pub(super) struct Table {
+    buckets: Words,
+    mask: u32,
+    seed: u64,
+    key_size: u32,
+    pub(super) elements: Elements,
+}
+
+impl Table {
+    /// A table with `buckets` chains (a power of two) for `count` elements.
+    pub(super) fn new(buckets: u32, count: u32, geometry: Geometry, seed: u64) -> Result<Self, OutOfMemory> {
+        Ok(Self {
+            buckets: Words::new(8 * u64::from(buckets))?,
+            mask: buckets - 1,
+            seed,
+            key_size: geometry.key_size,
+            elements: Elements::new(count, geometry)?,
+        })
+    }
+
+    /// Hash of a key.
+    #[inline]
+    pub(super) fn hash(&self, key: &[u8]) -> u32 {
+        match self.key_size {
+            1..=8 => load::<1>(key).hash(self.seed),
+            9..=16 => load::<2>(key).hash(self.seed),
+            _ => LongKey(key).hash(self.seed),
+        }
+    }
+
+    /// The element of `key` (`key_size` bytes).
+    #[inline]
+    pub(super) fn find(&self, key: &[u8]) -> Option<u32> {
+        match self.key_size {
+            1..=8 => self.find_words(&load::<1>(key), |element| element),
+            9..=16 => self.find_words(&load::<2>(key), |element| element),
+            17..=24 => self.find_words(&load::<3>(key), |element| element),
+            25..=32 => self.find_words(&load::<4>(key), |element| element),
+            _ => self.find_words(&LongKey(key), |element| element),
+        }
+    }
+
+    /// What `then` sees in the element of `key`, undisturbed by writers of this table.
+    pub(super) fn find_then<R>(&self, key: &[u8], then: impl Fn(u32) -> R) -> Option<R> {
+        self.find_words(&LongKey(key), then)
+    }
+
+    #[inline]
+    fn find_words<R>(&self, key: &impl KeyWords, then: impl Fn(u32) -> R) -> Option<R> {
+        let hash = key.hash(self.seed);
+        let bucket = self.bucket(hash & self.mask);
+        let mut tries = 0;
+        loop {
+            let before = bucket.load(Acquire);
+            if before & LOCKED == 0
+                && let Ok(found) = self.walk(bucket, before, key, hash, &then)
+            {
+                fence(Acquire);
+                if bucket.load(Relaxed) == before {
+                    return found;
+                }
+            }
+            pause(&mut tries);
+        }
+    }
+
+    /// One walk along the chain; `Err`: it has changed meanwhile.
+    #[inline]
+    fn walk<R>(
+        &self,
+        bucket: &AtomicU64,
+        before: u64,
+        key: &impl KeyWords,
+        hash: u32,
+        then: &impl Fn(u32) -> R,
+    ) -> Result<Option<R>, ()> {
+        let mut link = before & LINK;
+        let mut hops = 0;
+        while let Some(element) = element_of(link) {
+            let header = self.elements.header(element);
+            if (header >> 32) as u32 == hash
+                && key.matches(self.elements.words(), self.elements.key_at(element))
+            {
+                return Ok(Some(then(element)));
+            }
+            link = header & LINK;
+            hops += 1;
+            if hops % HOPS == 0 && bucket.load(Acquire) != before {
+                return Err(());
+            }
+        }
+        Ok(None)
+    }
+
+    /// Locks the chain of `hash` for writing.
+    #[inline]
+    pub(super) fn lock(&self, hash: u32) -> Chain<'_> {
+        let bucket = self.bucket(hash & self.mask);
+        let mut tries = 0;
+        loop {
+            let before = bucket.load(Relaxed);
+            if before & LOCKED == 0
+                && bucket.compare_exchange_weak(before, before | LOCKED, Acquire, Relaxed).is_ok()
+            {
+                // Readers that see a later write see the lock, too.
+                fence(Release);
+                return Chain { table: self, bucket, before, head: before & LINK, hash };
+            }
+            pause(&mut tries);
+        }
+    }
+
+    /// First element of the chains from `bucket` on, undisturbed by writers.
+    fn first_from<R>(&self, bucket: u32, then: impl Fn(u32, u32) -> R) -> Option<R> {
+        let mut at = bucket;
+        while at <= self.mask {
+            let word = self.bucket(at);
+            let mut tries = 0;
+            let first = loop {
+                let before = word.load(Acquire);
+                if before & LOCKED == 0 {
+                    let first = element_of(before & LINK).map(|element| then(at, element));
+                    fence(Acquire);
+                    if word.load(Relaxed) == before {
+                        break first;
+                    }
+                }
+                pause(&mut tries);
+            };
+            if first.is_some() {
+                return first;
+            }
+            at += 1;
+        }
+        None
+    }
+
+    /// Key that follows `key` in the order of the table; the first one after no key and after one that is not there.
+    pub(super) fn next_key(&self, key: Option<&[u8]>) -> Option<Vec<u8>> {
+        let first = || self.first_from(0, |_, element| self.elements.key(element));
+        let Some(key) = key else { return first() };
+        let follower = self.find_then(key, |element| {
+            element_of(self.elements.header(element) & LINK).map(|next| self.elements.key(next))
+        });
+        match follower {
+            None => first(),
+            Some(Some(next)) => Some(next),
+            Some(None) => {
+                let bucket = self.hash(key) & self.mask;
+                self.first_from(bucket + 1, |_, element| self.elements.key(element))
+            }
+        }
+    }
+
+    /// Element at `cursor` and the cursor after it. A cursor names a bucket (high half) and an element expected there
+    /// (low half, 0: the first one); if that element has left the bucket, the walk goes on with the next bucket.
+    pub(super) fn iterate(&self, cursor: u64) -> Option<(u32, u64)> {
+        let (bucket, link) = ((cursor >> 32) as u32, cursor & LINK);
+        let expected = element_of(link).and_then(|element| {
+            let chain = self.lock_bucket(bucket)?;
+            chain.contains(element).then(|| (element, self.cursor_after(bucket, element)))
+        });
+        let from = if link == 0 { bucket } else { bucket.checked_add(1)? };
+        expected.or_else(|| self.first_from(from, |at, element| (element, self.cursor_after(at, element))))
+    }
+
+    fn cursor_after(&self, bucket: u32, element: u32) -> u64 {
+        match self.elements.header(element) & LINK {
+            0 => (u64::from(bucket) + 1) << 32,
+            link => u64::from(bucket) << 32 | link,
+        }
+    }
+
+    fn lock_bucket(&self, bucket: u32) -> Option<Chain<'_>> {
+        (bucket <= self.mask).then(|| self.lock(bucket))
+    }
+
+    #[inline]
+    fn bucket(&self, index: u32) -> &AtomicU64 {
+        self.buckets.word(8 * u64::from(index))
+    }
+}
+
+/// The element a link leads to.
+#[inline]
+fn element_of(link: u64) -> Option<u32> {
+    link.checked_sub(1).map(|element| element as u32)
+}
+
+/// A chain that this thread alone may change; unlocked when dropped.
+pub(super) struct Chain<'a> {
+    table: &'a Table,
+    bucket: &'a AtomicU64,
+    before: u64,
+    head: u64,
+    hash: u32,
+}
+
+/// Where an element is in a chain.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    before: Option<u32>,
+    pub(super) element: u32,
+}
+
+impl Chain<'_> {
+    /// The element of `key`.
+    #[inline]
+    pub(super) fn find(&self, key: &[u8]) -> Option<Place> {
+        match self.table.key_size {
+            1..=8 => self.find_words(&load::<1>(key)),
+            9..=16 => self.find_words(&load::<2>(key)),
+            _ => self.find_words(&LongKey(key)),
+        }
+    }
+
+    #[inline]
+    fn find_words(&self, key: &impl KeyWords) -> Option<Place> {
+        let elements = &self.table.elements;
+        self.find_place(|element, header| {
+            (header >> 32) as u32 == self.hash && key.matches(elements.words(), elements.key_at(element))
+        })
+    }
+
+    /// The place of `element`, if it is in this chain.
+    pub(super) fn place_of(&self, element: u32) -> Option<Place> {
+        self.find_place(|at, _| at == element)
+    }
+
+    fn contains(&self, element: u32) -> bool {
+        self.place_of(element).is_some()
+    }
+
+    #[inline]
+    fn find_place(&self, wanted: impl Fn(u32, u64) -> bool) -> Option<Place> {
+        let mut link = self.head;
+        let mut before = None;
+        while let Some(element) = element_of(link) {
+            let header = self.table.elements.header(element);
+            if wanted(element, header) {
+                return Some(Place { before, element });
+            }
+            before = Some(element);
+            link = header & LINK;
+        }
+        None
+    }
+
+    /// Puts an element that is in no chain at the head.
+    #[inline]
+    pub(super) fn insert(&mut self, element: u32) {
+        self.table.elements.set_header(element, u64::from(self.hash) << 32 | self.head);
+        self.head = u64::from(element) + 1;
+    }
+
+    /// Takes an element out; its value and key stay as they are.
+    #[inline]
+    pub(super) fn remove(&mut self, place: Place) {
+        let next = self.table.elements.header(place.element) & LINK;
+        match place.before {
+            None => self.head = next,
+            Some(before) => self.table.elements.set_link(before, next),
+        }
+    }
+}
+
+impl Drop for Chain<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        let version = (self.before & !LINK).wrapping_add(2 * LOCKED);
+        self.bucket.store(version | self.head, Release);
+    }
+}
