@@ -53,6 +53,8 @@ pub struct Circular<const N: u32 = 64> {
 impl<const N: u32> Circular<N> {
     pub(super) const ALL: u64 = low_mask(N);
     pub(super) const SIGN: u64 = 1 << (N - 1);
+    /// The smallest and the largest signed number.
+    pub(super) const SIGNED: (i64, i64) = (Self::sign_extend(Self::SIGN), Self::sign_extend(Self::SIGN - 1));
     pub(super) const POSITIVE: Span = Span { lo: 0, hi: Self::SIGN - 1 };
     pub(super) const NEGATIVE: Span = Span { lo: Self::SIGN, hi: Self::ALL };
 

@@ -11,11 +11,18 @@
 //! precisely (`verify::state`, `verify::precision`).
 #![forbid(unsafe_code)]
 
+mod arithmetic;
+mod bits;
 mod circular;
 mod machine;
+mod range;
+mod reduce;
 mod refine;
 mod scalar;
+#[cfg(test)]
+mod tests;
 mod tnum;
+mod word;
 
 pub use circular::Circular;
 pub use machine::AbstractScalar;

@@ -3,6 +3,7 @@
 
 use crate::isa::{Sign, Size, Width};
 
+use super::reduce::reduce;
 use super::{Circular, Tnum, low_mask};
 
 /// A set of `N`-bit numbers with the range of their low `H` bits. [`Scalar`] is the one the verifier uses.
@@ -30,17 +31,27 @@ impl<const N: u32, const H: u32> ScalarOf<N, H> {
     /// What all three say together, or `None` when nothing satisfies them.
     #[must_use]
     pub fn new(tnum: Tnum<N>, wide: Circular<N>, low: Circular<H>) -> Option<Self> {
+        if let Some(value) = tnum.constant() {
+            let known = Self::known(value);
+            return (wide.contains(value) && low.contains(value & low_mask(H))).then_some(known);
+        }
+        let (tnum, wide, low) = reduce(tnum, wide, low)?;
         Some(Self { tnum, wide, low })
+    }
+    /// The numbers with those known bits.
+    #[must_use]
+    pub fn from_tnum(tnum: Tnum<N>) -> Self {
+        Self::or_unknown(Self::new(tnum, Circular::unknown(), Circular::unknown()))
     }
     /// From `lo` to `hi` in unsigned order, `lo <= hi`.
     #[must_use]
     pub fn unsigned(lo: u64, hi: u64) -> Self {
-        Self::new(Tnum::unknown(), Circular::unsigned(lo, hi), Circular::unknown()).unwrap_or(Self::unknown())
+        Self::or_unknown(Self::new(Tnum::unknown(), Circular::unsigned(lo, hi), Circular::unknown()))
     }
     /// From `lo` to `hi` in signed order, `lo <= hi`.
     #[must_use]
     pub fn signed(lo: i64, hi: i64) -> Self {
-        Self::new(Tnum::unknown(), Circular::signed(lo, hi), Circular::unknown()).unwrap_or(Self::unknown())
+        Self::or_unknown(Self::new(Tnum::unknown(), Circular::signed(lo, hi), Circular::unknown()))
     }
     /// Known bits.
     #[must_use]
@@ -120,22 +131,25 @@ impl<const N: u32, const H: u32> ScalarOf<N, H> {
         if newer.is_subset_of(self) {
             return self;
         }
-        Self {
-            tnum: self.tnum.widen(newer.tnum),
-            wide: self.wide.widen(newer.wide, thresholds),
-            low: self.low.widen(newer.low, thresholds),
-        }
+        let (wide, low) = (self.wide.widen(newer.wide, thresholds), self.low.widen(newer.low, thresholds));
+        Self::or_unknown(Self::new(self.tnum.widen(newer.tnum), wide, low))
     }
     /// The low half, zero-extended: what `w1 = w1` does.
     #[must_use]
     pub fn cast32(self) -> Self {
-        Self::unknown()
+        Self::zero_extended(self.low_word())
     }
     /// The low bytes, zero- or sign-extended: what storing and loading them back does.
     #[must_use]
     pub fn extend(self, size: Size, sign: Sign) -> Self {
-        let (_, _) = (size, sign);
-        Self::unknown()
+        if size.bits() >= N {
+            return self;
+        }
+        match sign {
+            Sign::Zero if size.bits() == H => self.cast32(),
+            Sign::Zero => self.zero_extend_from(size.bits()),
+            Sign::Signed => self.sign_extend_from(Width::W64, size.bits()),
+        }
     }
     /// What a load of unknown memory yields.
     #[must_use]

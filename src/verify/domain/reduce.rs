@@ -1,0 +1,94 @@
+//! Makes the parts of a scalar agree: each tightened by what the others say.
+//!
+//! Bounds are moved to the nearest number that the known bits and the range of the low half both allow, so
+//! a reduced scalar's bounds are members, and a scalar is found empty exactly when it is.
+#![forbid(unsafe_code)]
+
+use super::circular::Span;
+use super::{Circular, Tnum, low_mask};
+
+/// Rounds of mutual tightening. Two are the rule; the cap only bounds odd cases, and the result holds at any.
+const ROUNDS: u32 = 6;
+
+/// The parts tightened, or `None` when no number satisfies all three.
+pub(super) fn reduce<const N: u32, const H: u32>(
+    mut tnum: Tnum<N>,
+    mut wide: Circular<N>,
+    mut low: Circular<H>,
+) -> Option<(Tnum<N>, Circular<N>, Circular<H>)> {
+    for _ in 0..ROUNDS {
+        low = within_bits(low, tnum.truncate())?;
+        wide = within(wide, tnum, low)?;
+        let bits = tnum.meet(hull(wide))?.meet(hull(low).as_low_bits())?;
+        let half = low.meet(wide.truncate())?;
+        if bits == tnum && half == low {
+            return Some((tnum, wide, low));
+        }
+        (tnum, low) = (bits, half);
+    }
+    low = within_bits(low, tnum.truncate())?;
+    wide = within(wide, tnum, low)?;
+    Some((tnum, wide, low))
+}
+
+/// The known bits of the numbers in a range.
+fn hull<const N: u32>(range: Circular<N>) -> Tnum<N> {
+    let spans = range.spans().map(|span| Tnum::from_range(span.lo, span.hi));
+    spans.reduce(Tnum::join).unwrap_or(Tnum::unknown())
+}
+
+/// The range with each bound moved inwards to a number of those bits.
+fn within_bits<const H: u32>(range: Circular<H>, bits: Tnum<H>) -> Option<Circular<H>> {
+    let tighten = |span: Span| match (bits.at_least(span.lo), bits.at_most(span.hi)) {
+        (Some(lo), Some(hi)) if !span.is_empty() => Span::new(lo, hi),
+        (Some(_) | None, Some(_) | None) => Span::EMPTY,
+    };
+    Circular::non_empty(tighten(range.positive), tighten(range.negative))
+}
+
+/// The range with each bound moved inwards to a number of those bits and with such a low half.
+fn within<const N: u32, const H: u32>(
+    range: Circular<N>,
+    bits: Tnum<N>,
+    low: Circular<H>,
+) -> Option<Circular<N>> {
+    let tighten = |span: Span| {
+        if span.is_empty() {
+            return span;
+        }
+        match (at_least(bits, low, span.lo), at_most(bits, low, span.hi)) {
+            (Some(lo), Some(hi)) => Span::new(lo, hi),
+            (Some(_) | None, Some(_) | None) => Span::EMPTY,
+        }
+    };
+    Circular::non_empty(tighten(range.positive), tighten(range.negative))
+}
+
+/// The smallest number from `bound` on with those bits and such a low half. The bounds of `low` are numbers
+/// of the low bits already.
+fn at_least<const N: u32, const H: u32>(bits: Tnum<N>, low: Circular<H>, bound: u64) -> Option<u64> {
+    let number = bits.at_least(bound)?;
+    let half = number & low_mask(H);
+    if low.contains(half) {
+        return Some(number);
+    }
+    let high = number & !low_mask(H);
+    let low_bits: Tnum<H> = bits.truncate();
+    for span in low.spans().filter(|span| half <= span.hi) {
+        if let Some(next) = low_bits.at_least(half.max(span.lo)).filter(|next| *next <= span.hi) {
+            return Some(high | next);
+        }
+    }
+    // Nothing left under this upper half: the smallest low half under the next one.
+    let next_high = (high | low_mask(H)).checked_add(1)?;
+    let high_bits = Tnum::<N>::new(bits.value() & !low_mask(H), bits.mask() & !low_mask(H));
+    Some(high_bits.at_least(next_high)? | low.umin())
+}
+
+/// The largest number up to `bound` with those bits and such a low half.
+fn at_most<const N: u32, const H: u32>(bits: Tnum<N>, low: Circular<H>, bound: u64) -> Option<u64> {
+    // Complement turns the order round.
+    let all = low_mask(N);
+    let complement = Tnum::<N>::new(!bits.value(), bits.mask());
+    at_least(complement, low.complement(), !bound & all).map(|number| !number & all)
+}
