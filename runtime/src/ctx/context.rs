@@ -1,0 +1,38 @@
+//! The seam between a run and what it runs on.
+#![forbid(unsafe_code)]
+
+use super::{Frame, ProgramType};
+use crate::mem::Regions;
+
+/// What a program finds in its first two registers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Entry {
+    /// r1: address of the native context structure, or of the buffer (type `memory`).
+    pub r1: u64,
+    /// r2: length of the buffer (type `memory`), else 0.
+    pub r2: u64,
+}
+
+/// Input and output of one run: a native context structure in program-visible memory, and what it points to.
+///
+/// Sealed: generated code trusts that the structure has the layout of the program type (INV-7), which only the
+/// types of this crate guarantee.
+pub trait Context: sealed::Sealed {
+    /// Whether a program of that type, with that `expected_attach_type`, may run on this context.
+    fn accepts(&self, program_type: ProgramType, attach_type: u32) -> bool;
+    /// Sets the native structure up for a run. Allocates nothing.
+    fn enter(&mut self) -> Entry;
+    /// Shows the interpreter what the program may touch. Called between `enter` and the run.
+    fn regions<'a>(&'a self, regions: &mut Regions<'a>);
+    /// The packet, for helpers that move or copy its bytes.
+    fn frame(&self) -> Option<Frame<'_>> {
+        None
+    }
+    /// The UAPI structure after the run, byte for byte as `ctx_out` of the kernel's test run.
+    fn uapi(&self, out: &mut Vec<u8>);
+}
+
+pub(super) mod sealed {
+    /// Keeps [`Context`](super::Context) to this crate.
+    pub trait Sealed {}
+}
