@@ -146,22 +146,34 @@ pub fn encode<R: Resolver>(insns: &[Insn], resolver: &mut R) -> Result<Encoded, 
     let mut slots = Vec::with_capacity(pcs.last().map_or(0, |last| last.0 as usize + 2));
     for (index, insn) in insns.iter().enumerate() {
         let at = InsnId(index as u32); // `Pc` and `InsnId` are 32 bits wide.
-        let one = One { at, pcs: &pcs };
-        let (first, second) = one.encode(insn, resolver).map_err(|reason| EncodeError { at, reason })?;
+        let distance = |to: InsnId| {
+            let target = pcs.get(to.index())?;
+            Some(i64::from(target.0) - i64::from(pcs[index].0) - 1)
+        };
+        let (first, second) =
+            encode_one(insn, distance, resolver).map_err(|reason| EncodeError { at, reason })?;
         slots.push(first);
         slots.extend(second);
     }
     Ok(Encoded { slots, pcs })
 }
 
-type Encoding<T, E> = Result<T, Unencodable<E>>;
+pub(super) type Encoding<T, E> = Result<T, Unencodable<E>>;
 
-struct One<'a> {
-    at: InsnId,
-    pcs: &'a [Pc],
+/// Encodes one instruction. `distance` gives the slots from the end of its first slot to a target.
+pub(super) fn encode_one<R: Resolver>(
+    insn: &Insn,
+    distance: impl Fn(InsnId) -> Option<i64>,
+    resolver: &mut R,
+) -> Encoding<(Slot, Option<Slot>), R::Error> {
+    One { distance }.encode(insn, resolver)
 }
 
-impl One<'_> {
+struct One<F> {
+    distance: F,
+}
+
+impl<F: Fn(InsnId) -> Option<i64>> One<F> {
     fn encode<R: Resolver>(&self, insn: &Insn, resolver: &mut R) -> Encoding<(Slot, Option<Slot>), R::Error> {
         let slot = match *insn {
             Insn::Const { dst, value } => return self.wide(dst, value, resolver),
@@ -269,10 +281,8 @@ impl One<'_> {
         Ok((first, Some(Slot::new(0, 0, 0, 0, high.cast_signed()))))
     }
 
-    /// Slots from the end of this instruction's first slot to the target.
     fn distance<E>(&self, to: InsnId) -> Encoding<i64, E> {
-        let target = self.pcs.get(to.index()).ok_or(Unencodable::NoTarget(to))?;
-        Ok(i64::from(target.0) - i64::from(self.pcs[self.at.index()].0) - 1)
+        (self.distance)(to).ok_or(Unencodable::NoTarget(to))
     }
     fn near<E>(&self, to: InsnId) -> Encoding<i16, E> {
         let distance = self.distance(to)?;

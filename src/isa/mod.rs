@@ -8,10 +8,12 @@
 //! instructions (a wide immediate takes two slots and is one instruction).
 
 pub mod asm;
+mod concrete;
 pub mod decode;
 pub mod effects;
 pub mod encode;
 pub mod insn;
+mod malformed;
 pub mod opcode;
 #[cfg(test)]
 mod round_trip;
