@@ -4,7 +4,7 @@
 //! prototypes that are not known here: callers of [`uses`] say it.
 #![forbid(unsafe_code)]
 
-use super::{AtomicOp, Callee, Insn, InsnId, Operand, Reg, Size, Width};
+use super::{AtomicOp, Callee, Const64, Insn, InsnId, Operand, Reg, Size, Width};
 
 /// A set of registers.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -215,6 +215,31 @@ pub const fn flow(insn: &Insn) -> Flow {
         | Insn::Const { .. }
         | Insn::Call(_)
         | Insn::LegacyPacket { .. } => Flow::Next,
+    }
+}
+
+/// Entry of the subprogram that the instruction calls or takes the address of.
+#[must_use]
+pub const fn subprogram(insn: &Insn) -> Option<InsnId> {
+    match *insn {
+        Insn::Call(Callee::Subprogram(entry)) | Insn::Const { value: Const64::Function(entry), .. } => {
+            Some(entry)
+        }
+        Insn::Call(Callee::Helper(_) | Callee::Kfunc { .. } | Callee::Register(_))
+        | Insn::Const { .. }
+        | Insn::Alu { .. }
+        | Insn::Load { .. }
+        | Insn::Store { .. }
+        | Insn::Atomic { .. }
+        | Insn::LoadAcquire { .. }
+        | Insn::StoreRelease { .. }
+        | Insn::MayGoto { .. }
+        | Insn::AddrSpaceCast { .. }
+        | Insn::Swap { .. }
+        | Insn::Jump { .. }
+        | Insn::Branch { .. }
+        | Insn::LegacyPacket { .. }
+        | Insn::Exit => None,
     }
 }
 

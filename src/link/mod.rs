@@ -12,9 +12,11 @@ use beelift_runtime::ctx::ProgramType;
 use crate::elf::Object;
 use crate::isa::{Insn, InsnId, Pc, Slot};
 
+mod assemble;
 pub mod cfg;
 mod error;
 
+pub use assemble::AssembleError;
 pub use error::LinkError;
 
 /// How to link.
