@@ -1,7 +1,7 @@
 //! The seam between a run and what it runs on.
 #![forbid(unsafe_code)]
 
-use super::{Frame, ProgramType};
+use super::{Frame, Packet, ProgramType};
 use crate::mem::Regions;
 
 /// What a program finds in its first two registers.
@@ -28,8 +28,15 @@ pub trait Context: sealed::Sealed {
     fn frame(&self) -> Option<Frame<'_>> {
         None
     }
+    /// The packet, to be read or replaced between runs.
+    fn packet_mut(&mut self) -> Option<&mut Packet> {
+        None
+    }
     /// The UAPI structure after the run, byte for byte as `ctx_out` of the kernel's test run.
     fn uapi(&self, out: &mut Vec<u8>);
+    /// Takes over what may be set in the UAPI structure, as `ctx_in` of the kernel's test run does. Bytes that are
+    /// missing stay as they are; packet bounds belong to the packet and are passed over.
+    fn set_uapi(&mut self, bytes: &[u8]);
 }
 
 pub(super) mod sealed {

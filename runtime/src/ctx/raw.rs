@@ -108,6 +108,11 @@ impl Context for RawContext {
         out.resize(self.len, 0);
         self.block.read(0, out);
     }
+
+    fn set_uapi(&mut self, bytes: &[u8]) {
+        self.len = bytes.len().min(self.block.len() as usize);
+        self.block.write(0, &bytes[..self.len]);
+    }
 }
 
 /// A buffer of the host as the context of a `memory` program: r1 is its address, r2 its length.
@@ -172,5 +177,9 @@ impl Context for MemoryContext {
         out.clear();
         out.resize(self.len as usize, 0);
         self.buffer.read(0, out);
+    }
+
+    fn set_uapi(&mut self, bytes: &[u8]) {
+        self.set(bytes);
     }
 }

@@ -246,6 +246,10 @@ pub(super) const fn layout(program_type: ProgramType) -> Option<ContextLayout> {
     Some(ContextLayout::Fields { name: "__sk_buff", size: UAPI as u16, native_size, fields })
 }
 
+/// Offset and size of the fields that the kernel's test run carries over; it leaves the others zero.
+const SHOWN: [(usize, usize); 8] =
+    [(8, 4), (32, 4), (36, 4), (40, 4), (48, 20), (152, 8), (160, 8), (176, 4)];
+
 /// A run over a packet as a socket buffer.
 #[derive(Debug)]
 pub struct SkbContext<'p> {
@@ -329,10 +333,19 @@ impl Context for SkbContext<'_> {
         Some(self.packet.frame())
     }
 
+    fn packet_mut(&mut self) -> Option<&mut Packet> {
+        Some(self.packet)
+    }
+
+    fn set_uapi(&mut self, bytes: &[u8]) {
+        for (at, len) in SHOWN {
+            if let Some(given) = bytes.get(at..at + len) {
+                self.uapi[at..at + len].copy_from_slice(given);
+            }
+        }
+    }
+
     fn uapi(&self, out: &mut Vec<u8>) {
-        // Fields that the kernel's test run carries over; it leaves the others zero.
-        const SHOWN: [(usize, usize); 8] =
-            [(8, 4), (32, 4), (36, 4), (40, 4), (48, 20), (152, 8), (160, 8), (176, 4)];
         out.clear();
         out.resize(UAPI, 0);
         for (at, len) in SHOWN {

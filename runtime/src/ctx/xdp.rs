@@ -131,6 +131,20 @@ impl Context for XdpContext<'_> {
         Some(self.packet.frame())
     }
 
+    fn packet_mut(&mut self) -> Option<&mut Packet> {
+        Some(self.packet)
+    }
+
+    fn set_uapi(&mut self, bytes: &[u8]) {
+        let fields =
+            [(12, &mut self.ingress_ifindex), (16, &mut self.rx_queue_index), (20, &mut self.egress_ifindex)];
+        for (offset, field) in fields {
+            if let Some(&word) = bytes.get(offset..).and_then(<[u8]>::first_chunk) {
+                *field = u32::from_le_bytes(word);
+            }
+        }
+    }
+
     fn uapi(&self, out: &mut Vec<u8>) {
         let meta = self.packet.meta_len() as u32;
         let end = meta + self.packet.len() as u32;
