@@ -79,7 +79,11 @@ impl<const N: u32, const H: u32> ScalarOf<N, H> {
                 } else {
                     Word { tnum: Tnum::unknown(), range: Circular::unknown() }
                 };
-                Self::assemble(self.wide_word().shl(count.wide_word()), low)
+                let mut word = self.wide_word().shl(count.wide_word());
+                if count.umin() >= u64::from(N - H) {
+                    word = word.both(self.low_word().shl_wide(count.wide_word()));
+                }
+                Self::assemble(word, low)
             }
             Width::W32 => Self::zero_extended(self.low_word().shl(count.low_word())),
         }

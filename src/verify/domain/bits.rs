@@ -32,14 +32,11 @@ impl<const N: u32> Tnum<N> {
     }
     /// Both orders of long multiplication hold, and neither is always the better.
     pub(super) fn mul(self, other: Self) -> Self {
-        if self.constant().is_some() {
-            return self.long_multiply(other);
+        if let (Some(a), Some(b)) = (self.constant(), other.constant()) {
+            return Self::known(a.wrapping_mul(b));
         }
-        let product = other.long_multiply(self);
-        if other.constant().is_some() {
-            return product;
-        }
-        product.meet(self.long_multiply(other)).unwrap_or(product)
+        let product = self.long_multiply(other);
+        product.meet(other.long_multiply(self)).unwrap_or(product)
     }
     /// Adds `other`, shifted, for each bit of `self`; for an unknown bit the sum with and the sum without.
     fn long_multiply(self, other: Self) -> Self {

@@ -24,6 +24,11 @@ pub(super) fn reduce<const N: u32, const H: u32>(
         if bits == tnum && half == low {
             return Some((tnum, wide, low));
         }
+        if bits.mask() == 0 {
+            let value = bits.value();
+            let known = wide.contains(value) && half.contains(value & low_mask(H));
+            return known.then_some((bits, Circular::known(value), Circular::known(value)));
+        }
         (tnum, low) = (bits, half);
     }
     low = within_bits(low, tnum.truncate())?;

@@ -17,6 +17,11 @@ impl<const N: u32> Word<N> {
     const fn known(value: u64) -> Self {
         Self { tnum: Tnum::known(value), range: Circular::known(value) }
     }
+    /// What both say of the same number; empty only if it does not exist, and then anything holds.
+    pub(super) fn both(self, other: Self) -> Self {
+        let (tnum, range) = (self.tnum.meet(other.tnum), self.range.meet(other.range));
+        Self { tnum: tnum.unwrap_or(self.tnum), range: range.unwrap_or(self.range) }
+    }
     fn join(self, other: Self) -> Self {
         Self { tnum: self.tnum.join(other.tnum), range: self.range.join(other.range) }
     }
@@ -71,8 +76,20 @@ impl<const N: u32> Word<N> {
     pub(super) fn ashr(self, count: Self) -> Self {
         self.shift(count, |word, by| Self { tnum: word.tnum.ashr(by), range: word.range.ashr(by) })
     }
+    /// A left shift at a larger width by counts that shift everything above this word out: it alone decides.
+    pub(super) fn shl_wide<const M: u32>(self, count: Word<M>) -> Word<M> {
+        // Each half apart: after the shift the sign bit of this word is the sign bit of the whole.
+        let halves = self.range.spans().map(|half| {
+            let range = Circular::unsigned(half.lo, half.hi);
+            Word { tnum: self.tnum.zero_extend(), range }.shl(count)
+        });
+        halves.reduce(Word::join).unwrap_or(count.any())
+    }
     /// Joins `f` over the counts that are smaller than the width: the others do not occur.
     fn shift<const C: u32>(self, count: Word<C>, f: impl Fn(Self, u32) -> Self) -> Self {
+        if let Some(by) = count.constant() {
+            return if by < u64::from(N) { f(self, by as u32) } else { self.any() };
+        }
         let possible = (0..N).filter(|&by| {
             let by = u64::from(by);
             count.tnum.contains(by) && count.range.contains(by)

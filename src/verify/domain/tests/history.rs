@@ -225,3 +225,17 @@ fn subtraction_below_zero_wraps_and_masks_recover() {
     let masked = run(AluOp::And, Width::W64, value, Scalar::known(63));
     assert_eq!((masked.umin(), masked.umax()), (0, 63));
 }
+
+#[test]
+fn shifting_the_upper_half_out_keeps_the_range_of_the_low_half() {
+    let value = side(CmpOp::Lt, Width::W32, Scalar::unknown(), 100, true);
+    let shifted = run(AluOp::Lsh, Width::W64, value, Scalar::known(32));
+    assert_eq!(shifted.umax(), 99 << 32);
+    let back = run(AluOp::Rsh, Width::W64, shifted, Scalar::known(32));
+    assert_eq!((back.umin(), back.umax()), (0, 99));
+    let value = side(CmpOp::SLt, Width::W32, Scalar::unknown(), 100, true);
+    let shifted = run(AluOp::Lsh, Width::W64, value, Scalar::known(32));
+    assert_eq!(shifted.smax(), 99 << 32);
+    let back = run(AluOp::Arsh, Width::W64, shifted, Scalar::known(32));
+    assert_eq!((back.smin(), back.smax()), (i64::from(i32::MIN), 99));
+}
