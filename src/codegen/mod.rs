@@ -1,14 +1,22 @@
 //! IR to Cranelift IR to inert machine code.
 //!
 //! In: an [`ir::Module`](crate::ir::Module). Out: [`CompiledCode`]. Nothing here knows an address: helpers, maps
-//! and stubs are [`Symbol`]s that `exec` binds.
+//! and stubs are [`Symbol`]s that `exec` binds. `lower` writes Cranelift IR (with `memory` and `names` for its
+//! parts), `emit` takes bytes and relocations out of Cranelift.
 #![forbid(unsafe_code)]
 
 pub mod code;
+mod emit;
+mod lower;
+mod memory;
+mod names;
 pub mod target;
 
 pub use code::{CompiledCode, CompiledFunction, PcMapEntry, Reloc, RelocKind, Stub, Symbol};
-pub use target::Target;
+pub use target::{OptLevel, Target};
+
+use std::fmt::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::ir::{Module, Unsupported};
 
@@ -38,6 +46,47 @@ pub enum CodegenError {
 /// # Errors
 /// What the backend lacks, or a failure of Cranelift.
 pub fn compile(module: &Module, target: &Target) -> Result<CompiledCode, CodegenError> {
-    let _ = (module, target);
-    Err(CodegenError::Backend { message: "not built yet".to_owned() })
+    contained(|| {
+        let mut context = target.take_context();
+        let mut functions = Vec::with_capacity(module.functions.len());
+        for index in 0..module.functions.len() {
+            lower::function(module, index, target, &mut context.func);
+            functions.push(emit::function(&module.functions[index], target, &mut context)?);
+            context.clear();
+        }
+        target.put_context(context);
+        Ok(CompiledCode { functions, entry: 0 })
+    })
+}
+
+/// The module as Cranelift IR before Cranelift's own passes, for `dump`.
+///
+/// # Errors
+/// A panic of Cranelift.
+pub fn clif(module: &Module, target: &Target) -> Result<String, CodegenError> {
+    contained(|| {
+        let mut text = String::new();
+        for index in 0..module.functions.len() {
+            let mut func = cranelift_codegen::ir::Function::new();
+            lower::function(module, index, target, &mut func);
+            let name = &module.functions[index].name;
+            write!(text, "; {name}\n{}", func.display()).expect("writing to a string");
+        }
+        Ok(text)
+    })
+}
+
+/// Runs Cranelift so that a panic in it is an error to the host.
+fn contained<T>(work: impl FnOnce() -> Result<T, CodegenError>) -> Result<T, CodegenError> {
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(result) => result,
+        Err(panic) => {
+            let message = panic
+                .downcast_ref::<String>()
+                .cloned()
+                .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
+                .unwrap_or_else(|| "panic without a message".to_owned());
+            Err(CodegenError::Backend { message })
+        }
+    }
 }

@@ -1,6 +1,9 @@
 //! The machine to compile for: Cranelift's `TargetIsa`, built once and shared.
 #![forbid(unsafe_code)]
 
+use std::sync::{Arc, Mutex, PoisonError};
+
+use cranelift_codegen::Context;
 use cranelift_codegen::isa::OwnedTargetIsa;
 use cranelift_codegen::settings::{self, Configurable};
 
@@ -10,6 +13,8 @@ use super::CodegenError;
 #[derive(Clone)]
 pub struct Target {
     pub(crate) isa: OwnedTargetIsa,
+    /// Cranelift's work space, reused: building it anew costs more than compiling a small program.
+    contexts: Arc<Mutex<Vec<Context>>>,
 }
 
 /// How much work Cranelift puts into the code.
@@ -40,7 +45,16 @@ impl Target {
             .map_err(|message| CodegenError::Target { what: message.to_owned() })?;
         let isa =
             builder.finish(flags(level)).map_err(|error| CodegenError::Target { what: error.to_string() })?;
-        Ok(Self { isa })
+        Ok(Self { isa, contexts: Arc::default() })
+    }
+
+    pub(super) fn take_context(&self) -> Context {
+        let spare = self.contexts.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        spare.unwrap_or_else(Context::new)
+    }
+
+    pub(super) fn put_context(&self, context: Context) {
+        self.contexts.lock().unwrap_or_else(PoisonError::into_inner).push(context);
     }
 
     /// The target triple.

@@ -1,12 +1,36 @@
-//! Thin SSA between verifier and Cranelift.
+//! Thin SSA between verifier and Cranelift: where the speed is won.
+//!
+//! In: a [`Verified`] program. Out: a [`Module`], one [`Function`] a native function, already optimised. Lowering
+//! leaves out a check only where a fact names the reason. The order of work: `shape` and `slots` describe a
+//! subprogram, `body` (with `memory`, `branch`, `calls`) builds it through the folding `fold::Builder`, `passes`
+//! improve the function. Not here: anything of Cranelift or of a target machine.
 #![forbid(unsafe_code)]
+
+mod body;
+mod branch;
+mod build;
+mod calls;
+mod fold;
+pub mod func;
+mod memory;
+mod passes;
+mod shape;
+mod slots;
+mod text;
+
+pub use func::Function;
+
+use beelift_runtime::ctx::{ContextLayout, ProgramType};
 
 use crate::isa::InsnId;
 use crate::verify::Verified;
 
-/// A program as SSA: one function a subprogram.
-#[derive(Clone, Debug, Default)]
-pub struct Module {}
+/// A program as SSA. The first function is the program itself, called with r1 and r2.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Module {
+    /// Native functions; calls name them by index.
+    pub functions: Vec<Function>,
+}
 
 /// The program needs what native code does not do yet.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -30,6 +54,14 @@ pub struct Options {
 /// # Errors
 /// The first thing that native code does not do yet, by name.
 pub fn build(verified: &Verified, options: Options) -> Result<Module, Unsupported> {
-    let _ = (verified, options);
-    Ok(Module::default())
+    build::module(verified, options)
+}
+
+/// Seeded at random: keys come from programs, which may be hostile.
+pub(crate) type FastMap<K, V> = hashbrown::HashMap<K, V, foldhash::fast::RandomState>;
+
+/// How programs of a type see their context.
+pub(crate) fn context_layout(prog_type: ProgramType) -> ContextLayout {
+    let _ = prog_type;
+    ContextLayout::Memory
 }

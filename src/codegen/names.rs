@@ -1,0 +1,35 @@
+//! [`Symbol`]s as Cranelift's numbered names, and back.
+#![forbid(unsafe_code)]
+
+use cranelift_codegen::ir::UserExternalName;
+
+use super::code::{Stub, Symbol};
+use crate::isa::MapSlot;
+
+const FUNCTION: u32 = 0;
+const HELPER: u32 = 1;
+const MAP_HANDLE: u32 = 2;
+const MAP_BASE: u32 = 3;
+const STUB: u32 = 4;
+
+pub(super) fn name_of(symbol: Symbol) -> UserExternalName {
+    let (namespace, index) = match symbol {
+        Symbol::Function(index) => (FUNCTION, index),
+        Symbol::Helper(id) => (HELPER, id),
+        Symbol::MapHandle(slot) => (MAP_HANDLE, slot.0),
+        Symbol::MapBase(slot) => (MAP_BASE, slot.0),
+        Symbol::Stub(Stub::TrapExit) => (STUB, 0),
+    };
+    UserExternalName { namespace, index }
+}
+
+pub(super) fn symbol_of(name: &UserExternalName) -> Symbol {
+    match name.namespace {
+        FUNCTION => Symbol::Function(name.index),
+        HELPER => Symbol::Helper(name.index),
+        MAP_HANDLE => Symbol::MapHandle(MapSlot(name.index)),
+        MAP_BASE => Symbol::MapBase(MapSlot(name.index)),
+        STUB => Symbol::Stub(Stub::TrapExit),
+        other => unreachable!("namespace {other} is not one of `name_of`"),
+    }
+}

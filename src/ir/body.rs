@@ -1,0 +1,413 @@
+//! Building the body of a subprogram: instructions in order, registers and promoted slots as variables.
+//!
+//! In: the [`Shape`] of a subprogram and values for its arguments. Out: nodes and blocks in one function; an
+//! inlined subprogram is built into its caller, with a [`Frame`] of its own. A block with one way in continues
+//! the variables of the block before; any other gets a parameter for each live variable, and
+//! `passes::params` takes out those that turn out to be one value.
+#![forbid(unsafe_code)]
+
+use std::rc::Rc;
+
+use super::build::Program;
+use super::fold::{Builder, Divisor};
+use super::func::{Address, BlockId, Class, Edge, Place, Target, Terminator, Type, Value};
+use super::shape::{REGISTERS, Shape};
+use super::{Options, Unsupported};
+use crate::isa::semantics::{self, Machine};
+use crate::isa::{AluOp, Callee, Const64, Insn, InsnId, Operand, Reg, Width};
+use crate::verify::Verified;
+use crate::verify::facts::{CallFact, ValueFact};
+
+/// One activation of a subprogram inside a native function.
+#[derive(Debug)]
+pub(crate) struct Frame {
+    pub(crate) shape: Rc<Shape>,
+    /// Lowest byte of its stack in the native function's frame.
+    base: u32,
+    /// Nesting of inlined activations.
+    pub(crate) depth: u32,
+    /// Current values of the variables.
+    pub(crate) state: Vec<Value>,
+    /// IR block of each code block, once an edge to it exists.
+    blocks: Vec<Option<BlockId>>,
+    /// Variables at the start of code blocks with one way in.
+    states: Vec<Option<Vec<Value>>>,
+    /// Where `exit` goes: the block whose parameter is r0, or out of the function.
+    exit: Option<BlockId>,
+}
+
+impl Frame {
+    pub(crate) fn new(b: &mut Builder, shape: Rc<Shape>, depth: u32, exit: Option<BlockId>) -> Self {
+        let base = b.func.frame_size.next_multiple_of(8);
+        b.func.frame_size = base + shape.depth;
+        let count = shape.blocks.len();
+        let state = vec![Value::NONE; shape.variables()];
+        Self { shape, base, depth, state, blocks: vec![None; count], states: vec![None; count], exit }
+    }
+    /// Address of the byte at `offset` from r10.
+    pub(crate) fn place(&self, b: &mut Builder, offset: i32) -> Place {
+        let base = self.end(b);
+        b.settle(Place { base, off: offset, class: Class::Stack, aligned: offset % 8 == 0 })
+    }
+    /// r10.
+    fn end(&self, b: &mut Builder) -> Value {
+        b.frame(self.base + self.shape.depth)
+    }
+}
+
+/// A native function being built.
+pub(crate) struct Body<'a> {
+    pub(crate) verified: &'a Verified,
+    pub(crate) options: Options,
+    pub(crate) program: &'a mut Program,
+    pub(crate) b: Builder,
+    /// Current instruction.
+    pub(crate) at: InsnId,
+    /// Values that are an element's address or null.
+    pub(crate) lookups: Vec<Value>,
+}
+
+impl Body<'_> {
+    /// Builds one activation from its entry on, in the current block.
+    pub(crate) fn build(&mut self, frame: &mut Frame) -> Result<(), Unsupported> {
+        let shape = Rc::clone(&frame.shape);
+        if self.verified.facts().zero_stack.get(self.subprogram(frame)).copied().unwrap_or(false) {
+            self.zero_stack(frame);
+        }
+        self.goto(frame, 0);
+        for (index, block) in shape.blocks.iter().enumerate() {
+            // Every way in from an earlier block has been seen; a block without one is dead after folding.
+            let Some(at) = frame.blocks[index] else { continue };
+            self.b.block = at;
+            if let Some(state) = frame.states[index].take() {
+                frame.state = state;
+            } else {
+                self.block_params(frame, index);
+            }
+            self.run(frame, index, block.start, block.end)?;
+        }
+        Ok(())
+    }
+
+    fn subprogram(&self, frame: &Frame) -> usize {
+        self.verified.program().subprogram_of(frame.shape.blocks[0].start)
+    }
+
+    /// Live variables of a block with several ways in become its parameters.
+    fn block_params(&mut self, frame: &mut Frame, index: usize) {
+        let live = frame.shape.blocks[index].live_in;
+        let block = frame.blocks[index].expect("the block is being built");
+        let mut params = self.b.func.blocks[block.index()].params.clone().into_iter();
+        for (variable, value) in frame.state.iter_mut().enumerate() {
+            *value = if live >> variable & 1 == 1 {
+                params.next().expect("made by `target`")
+            } else {
+                Value::NONE
+            };
+        }
+    }
+
+    fn run(
+        &mut self,
+        frame: &mut Frame,
+        index: usize,
+        start: InsnId,
+        end: InsnId,
+    ) -> Result<(), Unsupported> {
+        for id in start.0..end.0 {
+            self.set_insn(InsnId(id));
+            if self.options.assert_facts {
+                self.assert_operands(frame);
+            }
+            let insn = self.verified.program().insns[id as usize]; // u32 to usize
+            if !self.instruction(frame, index, insn)? {
+                return Ok(());
+            }
+        }
+        // The next instruction begins a block.
+        if let Some(next) = frame.shape.blocks[index].next {
+            self.goto(frame, next);
+        }
+        Ok(())
+    }
+
+    fn set_insn(&mut self, id: InsnId) {
+        self.at = id;
+        self.b.insn = id;
+    }
+
+    /// One instruction; false if it ended the block.
+    fn instruction(&mut self, frame: &mut Frame, index: usize, insn: Insn) -> Result<bool, Unsupported> {
+        match insn {
+            Insn::Alu { op, width, dst, src } => {
+                let value = self.alu(frame, op, width, dst, src);
+                self.set_register(frame, dst, value);
+            }
+            Insn::Swap { order, size, dst } => {
+                let value = self.register(frame, dst);
+                let value = semantics::swap(&mut self.b, order, size, value);
+                self.set_register(frame, dst, value);
+            }
+            Insn::Const { dst, value } => {
+                let value = self.wide_constant(value)?;
+                self.set_register(frame, dst, value);
+            }
+            Insn::Load { .. }
+            | Insn::Store { .. }
+            | Insn::Atomic { .. }
+            | Insn::LoadAcquire { .. }
+            | Insn::StoreRelease { .. } => self.memory(frame, insn)?,
+            Insn::Call(callee) => self.call(frame, callee)?,
+            Insn::Jump { .. } => {
+                let to = frame.shape.blocks[index].taken.expect("a jump has a target");
+                self.jump(frame, to);
+                return Ok(false);
+            }
+            Insn::Branch { op, width, lhs, rhs, .. } => {
+                self.branch(frame, index, op, width, lhs, rhs);
+                return Ok(false);
+            }
+            Insn::Exit => {
+                self.exit(frame);
+                return Ok(false);
+            }
+            Insn::MayGoto { .. } => return Err(self.unsupported("may_goto")),
+            Insn::AddrSpaceCast { .. } => return Err(self.unsupported("addr_space_cast")),
+            Insn::LegacyPacket { .. } => return Err(self.unsupported("legacy packet access")),
+        }
+        Ok(true)
+    }
+
+    pub(crate) fn unsupported(&self, what: &'static str) -> Unsupported {
+        Unsupported { at: self.at, what }
+    }
+
+    /// A register's value. One that was never written is read only by code whose result does not matter.
+    pub(crate) fn register(&mut self, frame: &Frame, reg: Reg) -> Value {
+        if reg == Reg::R10 {
+            return frame.end(&mut self.b);
+        }
+        self.defined(frame.state[reg.index()])
+    }
+    pub(crate) fn set_register(&mut self, frame: &mut Frame, reg: Reg, value: Value) {
+        frame.state[reg.index()] = value;
+    }
+    /// An argument of a call, `NONE` for a register that holds nothing.
+    pub(crate) fn argument(&mut self, frame: &Frame, reg: Reg) -> Value {
+        self.register(frame, reg)
+    }
+    pub(crate) fn slot(&mut self, frame: &Frame, slot: usize) -> Value {
+        self.defined(frame.state[REGISTERS + slot])
+    }
+    pub(crate) fn set_slot(&mut self, frame: &mut Frame, slot: usize, value: Value) {
+        frame.state[REGISTERS + slot] = value;
+    }
+    pub(crate) fn defined(&mut self, value: Value) -> Value {
+        if value == Value::NONE { self.b.number(Type::I64, 0) } else { value }
+    }
+    pub(crate) fn operand(&mut self, frame: &Frame, operand: Operand) -> Value {
+        match operand {
+            Operand::Reg(reg) => self.register(frame, reg),
+            Operand::Imm(number) => self.b.number(Type::I64, number.cast_unsigned()),
+        }
+    }
+    pub(crate) fn lhs_fact(&self) -> ValueFact {
+        self.verified.facts().lhs[self.at.index()].unwrap_or(ValueFact::TOP)
+    }
+    /// What is known of the second operand.
+    pub(crate) fn rhs_fact(&self, operand: Operand) -> ValueFact {
+        match operand {
+            Operand::Imm(number) => constant_fact(number.cast_unsigned()),
+            Operand::Reg(_) => self.verified.facts().rhs[self.at.index()].unwrap_or(ValueFact::TOP),
+        }
+    }
+    pub(crate) fn call_fact(&self) -> Option<&CallFact> {
+        self.verified.facts().call[self.at.index()].as_ref()
+    }
+
+    fn alu(&mut self, frame: &Frame, op: AluOp, width: Width, dst: Reg, operand: Operand) -> Value {
+        let lhs = if op.reads_dst() { self.register(frame, dst) } else { self.b.number(Type::I64, 0) };
+        let rhs = if op.reads_src() { self.operand(frame, operand) } else { lhs };
+        match op {
+            AluOp::Div | AluOp::Mod | AluOp::SDiv | AluOp::SMod => {
+                let (left, right) = (self.lhs_fact(), self.rhs_fact(operand));
+                // Unsigned division of small numbers is the same at both widths, and faster at the narrow one.
+                let small = left.umax <= u64::from(u32::MAX) && right.umax <= u64::from(u32::MAX);
+                let width = match op {
+                    AluOp::Div | AluOp::Mod if small => Width::W32,
+                    _ => width,
+                };
+                self.b.divisor = divisor(right, width);
+                let value = semantics::alu(&mut self.b, op, width, lhs, rhs);
+                self.b.divisor = Divisor::default();
+                value
+            }
+            AluOp::Add
+            | AluOp::Sub
+            | AluOp::Mul
+            | AluOp::Or
+            | AluOp::And
+            | AluOp::Xor
+            | AluOp::Lsh
+            | AluOp::Rsh
+            | AluOp::Arsh
+            | AluOp::Neg
+            | AluOp::Mov
+            | AluOp::MovSx8
+            | AluOp::MovSx16
+            | AluOp::MovSx32 => semantics::alu(&mut self.b, op, width, lhs, rhs),
+        }
+    }
+
+    fn wide_constant(&mut self, value: Const64) -> Result<Value, Unsupported> {
+        Ok(match value {
+            Const64::Imm(number) => self.b.number(Type::I64, number),
+            Const64::Map(slot) => self.b.address(Address::MapHandle(slot)),
+            Const64::MapValue(slot, offset) => self.b.address(Address::MapValue(slot, offset)),
+            Const64::Ksym(_) => return Err(self.unsupported("kernel symbol")),
+            Const64::Function(_) => return Err(self.unsupported("callback")),
+            Const64::MapIndex(_) | Const64::MapIndexValue(..) => {
+                return Err(self.unsupported("map by index into a file descriptor array"));
+            }
+        })
+    }
+
+    fn call(&mut self, frame: &mut Frame, callee: Callee) -> Result<(), Unsupported> {
+        let result = match callee {
+            Callee::Helper(helper) => self.helper(frame, helper)?,
+            Callee::Subprogram(entry) => self.call_subprogram(frame, entry)?,
+            Callee::Kfunc { .. } => return Err(self.unsupported("kfunc call")),
+            Callee::Register(_) => return Err(self.unsupported("call through a register")),
+        };
+        for reg in Reg::ARGS {
+            self.set_register(frame, reg, Value::NONE);
+        }
+        self.set_register(frame, Reg::R0, result);
+        Ok(())
+    }
+
+    fn call_subprogram(&mut self, frame: &mut Frame, entry: InsnId) -> Result<Value, Unsupported> {
+        let callee = self.verified.program().subprogram_of(entry);
+        let taken = self.verified.facts().arguments[callee];
+        let passed: Vec<Reg> = Reg::ARGS
+            .into_iter()
+            .enumerate()
+            .filter(|&(at, _)| taken >> at & 1 == 1)
+            .map(|(_, reg)| reg)
+            .collect();
+        let args: Vec<Value> = passed.iter().map(|&reg| self.argument(frame, reg)).collect();
+        if !self.program.inlines(self.verified, callee, frame.depth, self.b.func.nodes.len()) {
+            let function = self.program.function_of(callee);
+            return Ok(self.b.call(Target::Function(function), args));
+        }
+        let after = self.b.func.add_block();
+        let result = self.b.func.add_param(after, Type::I64, self.at);
+        let at = self.at;
+        let shape = self.program.shape(self.verified, callee);
+        let mut inner = Frame::new(&mut self.b, shape, frame.depth + 1, Some(after));
+        for (reg, value) in passed.into_iter().zip(args) {
+            self.set_register(&mut inner, reg, value);
+        }
+        self.build(&mut inner)?;
+        self.b.block = after;
+        self.set_insn(at);
+        Ok(result)
+    }
+
+    fn exit(&mut self, frame: &Frame) {
+        let value = self.register(frame, Reg::R0);
+        match frame.exit {
+            None => self.end(Terminator::Return(value)),
+            Some(to) => self.end(Terminator::Jump(Edge { to, args: vec![value] })),
+        }
+    }
+
+    pub(crate) fn end(&mut self, end: Terminator) {
+        let block = &mut self.b.func.blocks[self.b.block.index()];
+        block.end = end;
+        block.end_insn = self.at;
+    }
+
+    /// Goes on with a code block: in the current block if there is no other way into it.
+    pub(crate) fn goto(&mut self, frame: &mut Frame, to: usize) {
+        if frame.shape.blocks[to].preds == 1 {
+            frame.blocks[to] = Some(self.b.block);
+            frame.states[to] = Some(frame.state.clone());
+        } else {
+            let edge = self.edge(frame, to, None);
+            self.end(Terminator::Jump(edge));
+        }
+    }
+
+    /// An edge to a code block with the current variables; `known` replaces one value by another on it.
+    pub(crate) fn edge(&mut self, frame: &mut Frame, to: usize, known: Option<(Value, Value)>) -> Edge {
+        let state: Vec<Value> = match known {
+            None => frame.state.clone(),
+            Some((old, new)) => {
+                frame.state.iter().map(|&value| if value == old { new } else { value }).collect()
+            }
+        };
+        let block = self.target(frame, to);
+        if frame.shape.blocks[to].preds == 1 {
+            frame.states[to] = Some(state);
+            return Edge { to: block, args: Vec::new() };
+        }
+        let live = frame.shape.blocks[to].live_in;
+        let args = state
+            .iter()
+            .enumerate()
+            .filter(|&(variable, _)| live >> variable & 1 == 1)
+            .map(|(_, &value)| self.defined(value))
+            .collect();
+        Edge { to: block, args }
+    }
+
+    /// The IR block of a code block, made at the first edge to it.
+    fn target(&mut self, frame: &mut Frame, to: usize) -> BlockId {
+        if let Some(block) = frame.blocks[to] {
+            return block;
+        }
+        let block = self.b.func.add_block();
+        frame.blocks[to] = Some(block);
+        let code = &frame.shape.blocks[to];
+        if code.preds != 1 {
+            for _ in 0..code.live_in.count_ones() {
+                self.b.func.add_param(block, Type::I64, code.start);
+            }
+        }
+        block
+    }
+
+    /// Bytes of the frame that the program may read before it writes them read as zero.
+    fn zero_stack(&mut self, frame: &Frame) {
+        let depth = i32::try_from(frame.shape.depth).expect("frames are at most some KiB");
+        for offset in (-depth..0).step_by(8) {
+            let place = frame.place(&mut self.b, offset);
+            let zero = self.b.constant(Width::W64, 0);
+            self.b.store(crate::isa::Size::DW, place, zero);
+        }
+    }
+}
+
+/// What is known of a constant.
+fn constant_fact(number: u64) -> ValueFact {
+    let signed = number.cast_signed();
+    ValueFact { umin: number, umax: number, smin: signed, smax: signed, bits: number, mask: 0 }
+}
+
+/// What a range says of a divisor at a width.
+fn divisor(fact: ValueFact, width: Width) -> Divisor {
+    let low = u64::from(u32::MAX);
+    let one = fact.bits & !fact.mask;
+    let zero = !fact.bits & !fact.mask;
+    match width {
+        Width::W64 => Divisor {
+            nonzero: fact.umin > 0 || one != 0 || fact.smin > 0 || fact.smax < 0,
+            not_minus_one: fact.umax < u64::MAX || zero != 0 || fact.smin >= 0 || fact.smax < -1,
+        },
+        Width::W32 => Divisor {
+            nonzero: one & low != 0 || (fact.umin > 0 && fact.umax <= low),
+            not_minus_one: zero & low != 0 || fact.umax < low,
+        },
+    }
+}

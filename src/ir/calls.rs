@@ -1,0 +1,119 @@
+//! Calls: which become operations in line, and how the others pass their arguments.
+//!
+//! In: a call instruction of a body being built. Out: nodes. Array and per-CPU array lookups with a known map
+//! turn into an index check and an address (and the program's own null check then tests the index, see
+//! `branch`); the processor number is a field of the run-time context. Not here: subprograms (`build`).
+#![forbid(unsafe_code)]
+
+use beelift_runtime::abi::offset;
+use beelift_runtime::map::InlineLookup;
+
+use super::body::{Body, Frame};
+use super::func::{Address, BinaryOp, Class, Condition, Place, Target, Type, UnaryOp, Value};
+use super::{Unsupported, slots};
+use crate::isa::{Callee, Insn, InsnId, MapSlot, Reg, Sign, Size};
+use crate::verify::Verified;
+
+/// `bpf_map_lookup_elem`
+const MAP_LOOKUP: u32 = 1;
+/// `bpf_get_smp_processor_id`
+const PROCESSOR_ID: u32 = 8;
+
+/// Arguments that a helper takes.
+pub(crate) fn arity(helper: u32) -> u8 {
+    let _ = helper;
+    5
+}
+
+/// The map and the way to find an element in line, if the call is such a lookup.
+fn inline_lookup(verified: &Verified, id: InsnId) -> Option<(MapSlot, InlineLookup)> {
+    let Insn::Call(Callee::Helper(MAP_LOOKUP)) = verified.program().insns[id.index()] else { return None };
+    let slot = verified.facts().call[id.index()].as_ref()?.map?;
+    let def = verified.program().maps.get(slot.0 as usize)?; // u32 to usize
+    if def.key_size != 4 {
+        return None;
+    }
+    match def.inline_lookup() {
+        InlineLookup::Call => None,
+        inline @ (InlineLookup::Array { .. } | InlineLookup::PercpuArray { .. }) => Some((slot, inline)),
+    }
+}
+
+/// Whether the call reads a 4-byte key that need not be in memory.
+pub(crate) fn reads_key_from_register(verified: &Verified, id: InsnId) -> bool {
+    inline_lookup(verified, id).is_some()
+        && verified.facts().call[id.index()].as_ref().is_some_and(|fact| fact.stack_reads.len() == 1)
+}
+
+impl Body<'_> {
+    /// A helper call; its result is r0.
+    pub(crate) fn helper(&mut self, frame: &Frame, helper: u32) -> Result<Value, Unsupported> {
+        if let Some((slot, inline)) = inline_lookup(self.verified, self.at) {
+            return Ok(self.lookup(frame, slot, inline));
+        }
+        if helper == PROCESSOR_ID {
+            return Ok(self.cpu());
+        }
+        let count = usize::from(arity(helper));
+        let args = Reg::ARGS[..count].iter().map(|&reg| self.argument(frame, reg)).collect();
+        Ok(self.b.call(Target::Helper(helper), args))
+    }
+
+    /// The CPU slot of the run.
+    fn cpu(&mut self) -> Value {
+        let base = self.b.runtime();
+        let place = Place { base, off: offset::CPU, class: Class::Runtime, aligned: true };
+        self.b.load(Size::W, Sign::Zero, place)
+    }
+
+    fn lookup(&mut self, frame: &Frame, slot: MapSlot, inline: InlineLookup) -> Value {
+        let (stride, len, cpu_stride) = match inline {
+            InlineLookup::Array { stride, len } => (stride, len, None),
+            InlineLookup::PercpuArray { stride, len, cpu_stride } => (stride, len, Some(cpu_stride)),
+            InlineLookup::Call => unreachable!("filtered by inline_lookup"),
+        };
+        let constant = self.call_fact().and_then(|fact| fact.constant_key);
+        let key = self.key(frame);
+        let wide = self.b.unary(UnaryOp::Widen, Type::I64, key);
+        let stride = self.b.number(Type::I64, u64::from(stride));
+        let mut address = self.b.address(Address::MapValue(slot, 0));
+        if let Some(cpu_stride) = cpu_stride {
+            let cpu = self.cpu();
+            let cpu_stride = self.b.number(Type::I64, cpu_stride);
+            let skip = self.b.binary(BinaryOp::Mul, Type::I64, cpu, cpu_stride);
+            address = self.b.binary(BinaryOp::Add, Type::I64, address, skip);
+        }
+        let skip = self.b.binary(BinaryOp::Mul, Type::I64, wide, stride);
+        let address = self.b.binary(BinaryOp::Add, Type::I64, address, skip);
+        if constant.is_some_and(|key| key < len) {
+            return address;
+        }
+        let len = self.b.number(Type::I32, u64::from(len));
+        let inside = self.b.compare(Condition::ULt, key, len);
+        let null = self.b.number(Type::I64, 0);
+        let result = self.b.choose(inside, address, null);
+        self.lookups.push(result);
+        result
+    }
+
+    /// The 4-byte key of a lookup, as an `I32`.
+    fn key(&mut self, frame: &Frame) -> Value {
+        let verified = self.verified;
+        let wide = 'key: {
+            if reads_key_from_register(verified, self.at)
+                && let Some(fact) = self.call_fact()
+                && let Some(&(offset, _)) = fact.stack_reads.first()
+            {
+                if let Some(slot) = slots::slot_of(&frame.shape.slots, offset, Size::W) {
+                    break 'key self.slot(frame, slot);
+                }
+                let place = frame.place(&mut self.b, offset);
+                break 'key self.b.load(Size::W, Sign::Zero, place);
+            }
+            let base = self.register(frame, Reg::R2);
+            let place = Place { base, off: 0, class: Class::Any, aligned: false };
+            self.b.load(Size::W, Sign::Zero, place)
+        };
+        self.b.unary(UnaryOp::Reduce, Type::I32, wide)
+    }
+}
