@@ -50,7 +50,7 @@ impl Program {
         }
         let mut functions = vec![None; count];
         functions[0] = Some(0);
-        let layout = super::context_layout(program.prog_type);
+        let layout = program.prog_type.layout(program.attach_type);
         Self { layout, shapes: vec![None; count], calls, functions, wanted: vec![0] }
     }
 

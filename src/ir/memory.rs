@@ -201,7 +201,10 @@ impl Body<'_> {
         let at = start + i32::from(field.native_offset);
         match field.kind {
             FieldKind::KernelOnly => Err(self.unsupported(field.name)),
-            FieldKind::PacketData | FieldKind::PacketEnd | FieldKind::PacketMeta | FieldKind::Object(_) => {
+            FieldKind::PacketData
+            | FieldKind::PacketEnd
+            | FieldKind::PacketMeta
+            | FieldKind::Object { .. } => {
                 let native = size_of(native).ok_or_else(|| self.unsupported(field.name))?;
                 Ok(Located::Pointer(self.b.settle(place(at)), native))
             }

@@ -20,8 +20,6 @@ mod text;
 
 pub use func::Function;
 
-use beelift_runtime::ctx::{ContextLayout, ProgramType};
-
 use crate::isa::InsnId;
 use crate::verify::Verified;
 
@@ -59,9 +57,3 @@ pub fn build(verified: &Verified, options: Options) -> Result<Module, Unsupporte
 
 /// Seeded at random: keys come from programs, which may be hostile.
 pub(crate) type FastMap<K, V> = hashbrown::HashMap<K, V, foldhash::fast::RandomState>;
-
-/// How programs of a type see their context.
-pub(crate) fn context_layout(prog_type: ProgramType) -> ContextLayout {
-    let _ = prog_type;
-    ContextLayout::Memory
-}
