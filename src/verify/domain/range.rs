@@ -43,9 +43,16 @@ impl<const N: u32> Circular<N> {
     }
     pub(super) fn mul(self, other: Self) -> Self {
         self.pairwise(other, |a, b| {
-            let (a, b) = (a.signed(N), b.signed(N));
-            let corners = [a.0 * b.0, a.0 * b.1, a.1 * b.0, a.1 * b.1];
-            Self::hull(corners)
+            let (c, d) = (a.signed(N), b.signed(N));
+            let signed = Self::hull([c.0 * d.0, c.0 * d.1, c.1 * d.0, c.1 * d.1]);
+            // Read as unsigned the negative half is far from zero: better if the product still fits.
+            match a.hi.checked_mul(b.hi) {
+                Some(hi) if hi <= Self::ALL => {
+                    let unsigned = Self::from_unsigned(Span { lo: a.lo * b.lo, hi });
+                    signed.meet(unsigned).unwrap_or(signed)
+                }
+                Some(_) | None => signed,
+            }
         })
     }
     fn hull(corners: [i128; 4]) -> Self {

@@ -72,6 +72,9 @@ fn within<const N: u32, const H: u32>(
 /// The smallest number from `bound` on with those bits and such a low half. The bounds of `low` are numbers
 /// of the low bits already.
 fn at_least<const N: u32, const H: u32>(bits: Tnum<N>, low: Circular<H>, bound: u64) -> Option<u64> {
+    if bits.contains(bound) && low.contains(bound & low_mask(H)) {
+        return Some(bound);
+    }
     let number = bits.at_least(bound)?;
     let half = number & low_mask(H);
     if low.contains(half) {
@@ -92,6 +95,9 @@ fn at_least<const N: u32, const H: u32>(bits: Tnum<N>, low: Circular<H>, bound: 
 
 /// The largest number up to `bound` with those bits and such a low half.
 fn at_most<const N: u32, const H: u32>(bits: Tnum<N>, low: Circular<H>, bound: u64) -> Option<u64> {
+    if bits.contains(bound) && low.contains(bound & low_mask(H)) {
+        return Some(bound);
+    }
     // Complement turns the order round.
     let all = low_mask(N);
     let complement = Tnum::<N>::new(!bits.value(), bits.mask());

@@ -123,6 +123,8 @@ fn mul32_wraps_at_32_bits() {
     assert!(product.umax() <= LOW);
     let product = run(AluOp::Mul, Width::W64, Scalar::unsigned(0, 1 << 32), Scalar::known(1 << 32));
     assert!(product.contains(0));
+    let product = run(AluOp::Mul, Width::W64, Scalar::unsigned(0, 1), Scalar::unsigned(0, u64::MAX - 1));
+    assert_eq!(product.umax(), u64::MAX - 1);
     let product = run(AluOp::Mul, Width::W64, Scalar::unsigned(0, 100), Scalar::known(8));
     assert_eq!((product.umin(), product.umax()), (0, 800));
 }
