@@ -11,6 +11,8 @@ mod lower;
 mod memory;
 mod names;
 pub mod target;
+#[cfg(test)]
+mod tests;
 
 pub use code::{CompiledCode, CompiledFunction, PcMapEntry, Reloc, RelocKind, Stub, Symbol};
 pub use target::{OptLevel, Target};

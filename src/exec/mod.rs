@@ -7,6 +7,8 @@ mod entry;
 pub mod link;
 pub mod memory;
 mod program;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use link::{Bindings, LinkError};
 pub use memory::CodeMemory;

@@ -40,6 +40,11 @@ pub struct Verified {
 }
 
 impl Verified {
+    /// A program with facts that a unit test knows to hold.
+    #[cfg(test)]
+    pub(crate) fn assume(program: Program, facts: Facts) -> Self {
+        Self { program, facts, statistics: Statistics::default() }
+    }
     /// The program.
     #[must_use]
     pub fn program(&self) -> &Program {
