@@ -5,19 +5,28 @@
 //! (`engine`). `docs/kernel-fallback.md` tells which errors mean what.
 
 pub mod caps;
+pub mod list;
+pub mod pin;
 
 mod bind;
 mod btf;
 mod error;
+mod link;
 mod log;
 mod map;
+mod mapset;
 mod prog;
+mod ringbuf;
 mod run;
 mod sys;
 
 pub use btf::{KernelBtf, vmlinux_bytes};
 pub use error::{Errno, Hint, OsError};
+pub use link::{AttachPoint, AttachPointError, Direction, KernelLink, LinkInfo, XdpMode};
 pub use log::VerifierLog;
 pub use map::{CreateOptions, KernelMap, MapInfo, possible_cpus};
+pub use mapset::{MapSetOptions, create_maps};
+pub use pin::{Pinned, ensure_bpffs, open_pinned, unpin};
 pub use prog::{KernelProgram, LoadOptions, LogLevel, ProgramInfo, RawProgram};
+pub use ringbuf::RingBuffer;
 pub use run::{TestInput, TestResult, TestRun};
