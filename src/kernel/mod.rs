@@ -6,7 +6,9 @@
 
 pub mod caps;
 pub mod list;
+pub mod oracle;
 pub mod pin;
+pub mod probe;
 
 mod bind;
 mod btf;
@@ -18,6 +20,7 @@ mod mapset;
 mod prog;
 mod ringbuf;
 mod run;
+mod symbols;
 mod sys;
 
 pub use btf::{KernelBtf, vmlinux_bytes};
@@ -26,6 +29,7 @@ pub use link::{AttachPoint, AttachPointError, Direction, KernelLink, LinkInfo, X
 pub use log::VerifierLog;
 pub use map::{CreateOptions, KernelMap, MapInfo, possible_cpus};
 pub use mapset::{MapSetOptions, create_maps};
+pub use oracle::{Fixed, Oracle};
 pub use pin::{Pinned, ensure_bpffs, open_pinned, unpin};
 pub use prog::{KernelProgram, LoadOptions, LogLevel, ProgramInfo, RawProgram};
 pub use ringbuf::RingBuffer;

@@ -9,12 +9,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use beelift_runtime::ctx::ProgramType;
 
-use super::bind::Bound;
+use super::bind::{Bound, Btf};
 use super::btf::KernelBtf;
 use super::log::VerifierLog;
 use super::map::KernelMap;
 use super::sys::{self, LoadArgs, attr};
-use super::{Errno, Hint, OsError, caps};
+use super::{Errno, Hint, OsError, caps, probe};
 use crate::isa::Slot;
 use crate::link::Program;
 
@@ -121,7 +121,7 @@ impl KernelProgram {
     /// A missing capability by name, a program type this kernel lacks, a kfunc or symbol it does not have, or
     /// its verifier's log at the instruction and source line.
     pub fn load(program: &Program, maps: &[KernelMap], options: LoadOptions<'_>) -> Result<Self, OsError> {
-        let bound = Bound::new(program, maps, options.btf.is_some())?;
+        let bound = Bound::new(program, maps, options.btf.map_or(Btf::None, |_| Btf::Loaded))?;
         let error = |errno| OsError::new("BPF_PROG_LOAD", &program.name, errno);
         let license = CString::new(program.license.as_str()).map_err(|_| error(Errno::EINVAL))?;
         let args = LoadArgs {
@@ -304,33 +304,10 @@ fn explain(errno: Errno, log: &str, args: &LoadArgs<'_>, prog_type: ProgramType)
         Errno::E2BIG if silent && args.slots.len() > 1_000_000 => Hint::TooComplex,
         Errno::E2BIG if silent => Hint::AttributeUnknown,
         Errno::E2BIG => Hint::TooComplex,
-        Errno::EINVAL if silent && !type_is_built(prog_type) => Hint::ProgramTypeMissing(prog_type),
+        Errno::EINVAL if silent && probe::program_type(prog_type) == probe::Support::No => {
+            Hint::ProgramTypeMissing(prog_type)
+        }
         _ if silent => Hint::None,
         _ => Hint::Rejected,
-    }
-}
-
-/// Whether this kernel knows the program type: a program of one bad instruction is refused with a log by a
-/// type that is built, and without one by a type that is not.
-fn type_is_built(prog_type: ProgramType) -> bool {
-    let slots = [Slot::new(0, 0, 0, 0, 0)];
-    let license = c"GPL";
-    let args = LoadArgs {
-        prog_type: prog_type.id(),
-        attach_type: 0,
-        flags: 0,
-        name: "probe",
-        license,
-        slots: &slots,
-        btf: None,
-        func_info: &[],
-        line_info: &[],
-        attach_btf_id: 0,
-        ifindex: 0,
-    };
-    let mut log = vec![0; 1 << 14];
-    match sys::prog_load(&args, &mut log, 1) {
-        Ok(_) => true,
-        Err(errno) => errno != Errno::EINVAL || log[0] != 0,
     }
 }

@@ -1,0 +1,229 @@
+//! What the running kernel can do, found by asking it: program types, map types, helpers, settings.
+//!
+//! In: nothing. Out: [`Features`]. Versions and configuration files lie (backports, lockdown, modules), so each
+//! answer is a load or a creation. Not here: what our own runtime can do (`beelift_runtime`).
+#![forbid(unsafe_code)]
+
+use std::path::Path;
+
+use beelift_runtime::MapKind;
+use beelift_runtime::ctx::ProgramType;
+use beelift_runtime::map::{MapDef, MapFlags};
+use beelift_runtime::privilege::Capabilities;
+
+use super::map::{CreateOptions, KernelMap};
+use super::sys::{self, LoadArgs};
+use super::{Errno, Hint, caps, pin};
+use crate::isa::Slot;
+
+/// Whether the kernel has something.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Support {
+    /// Yes.
+    Yes,
+    /// No.
+    No,
+    /// This process may not find out: these capabilities are missing (none: the kernel forbids it).
+    NotPermitted(Capabilities),
+}
+
+/// What the running kernel can do.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Features {
+    /// Release, as `uname -r`.
+    pub release: String,
+    /// Whether `bpf(2)` is there.
+    pub has_bpf: bool,
+    /// Capabilities of this process.
+    pub capabilities: Capabilities,
+    /// `kernel.unprivileged_bpf_disabled`.
+    pub unprivileged_bpf_disabled: Option<u32>,
+    /// `net.core.bpf_jit_enable`: 0 interpreter, 1 JIT, 2 JIT with debug output.
+    pub jit: Option<u32>,
+    /// `net.core.bpf_jit_harden`: 1 blinds constants of unprivileged programs, 2 of all.
+    pub jit_harden: Option<u32>,
+    /// The kernel's mitigations that touch BPF (`spectre_v1`, `spectre_v2`, `spec_store_bypass`), as it words them.
+    pub mitigations: Vec<(String, String)>,
+    /// Whether the kernel has its own types.
+    pub has_btf: bool,
+    /// Whether `/sys/fs/bpf` is mounted.
+    pub has_bpffs: bool,
+    /// Program types.
+    pub program_types: Vec<(ProgramType, Support)>,
+    /// Map types.
+    pub map_types: Vec<(MapKind, Support)>,
+}
+
+impl Features {
+    /// Asks the kernel. Takes a few milliseconds.
+    #[must_use]
+    pub fn probe() -> Self {
+        let program_types = ProgramType::ALL.iter().filter(|kind| kind.id() != 0 && kind.id() < 0x1000);
+        Self {
+            release: rustix::system::uname().release().to_string_lossy().into_owned(),
+            has_bpf: sys::next_id(sys::ObjectKind::Map, 0) != Err(Errno::ENOSYS),
+            capabilities: caps::held(),
+            unprivileged_bpf_disabled: caps::unprivileged_bpf_disabled(),
+            jit: setting("net/core/bpf_jit_enable"),
+            jit_harden: setting("net/core/bpf_jit_harden"),
+            mitigations: mitigations(),
+            has_btf: Path::new("/sys/kernel/btf/vmlinux").exists(),
+            has_bpffs: pin::is_bpffs(Path::new(pin::BPFFS)),
+            program_types: program_types.map(|&kind| (kind, program_type(kind))).collect(),
+            map_types: MapKind::ALL.iter().map(|&kind| (kind, map_type(kind))).collect(),
+        }
+    }
+}
+
+/// Whether the kernel has a program type.
+#[must_use]
+pub fn program_type(prog_type: ProgramType) -> Support {
+    // Opcode 0 is no instruction: a type that is built says so in the log, one that is not says nothing.
+    let mut log = vec![0; 1 << 14];
+    match load(prog_type, &[Slot::new(0, 0, 0, 0, 0)], &mut log) {
+        Ok(()) => Support::Yes,
+        Err(Errno::EPERM) if log[0] == 0 => Support::NotPermitted(caps::missing_for_program(prog_type)),
+        Err(_) if log[0] != 0 => Support::Yes,
+        Err(_) => Support::No,
+    }
+}
+
+/// Whether the kernel has a map type.
+#[must_use]
+pub fn map_type(kind: MapKind) -> Support {
+    let page = u32::try_from(rustix::param::page_size()).unwrap_or(4096);
+    let mut def = MapDef::new("probe", kind, 4, 4, 1);
+    match kind {
+        MapKind::StackTrace => def.value_size = 8,
+        MapKind::LpmTrie => {
+            (def.key_size, def.flags) = (8, MapFlags::NO_PREALLOC);
+        }
+        MapKind::Queue | MapKind::Stack | MapKind::BloomFilter => def.key_size = 0,
+        MapKind::Ringbuf | MapKind::UserRingbuf => {
+            (def.key_size, def.value_size, def.max_entries) = (0, 0, page);
+        }
+        MapKind::CgroupStorage | MapKind::PercpuCgroupStorage => (def.key_size, def.max_entries) = (8, 0),
+        MapKind::Arena => {
+            (def.key_size, def.value_size, def.flags) = (0, 0, MapFlags::MMAPABLE);
+        }
+        MapKind::InsnArray => def.value_size = 16,
+        MapKind::SkStorage | MapKind::InodeStorage | MapKind::TaskStorage | MapKind::CgrpStorage => {
+            (def.max_entries, def.flags) = (0, MapFlags::NO_PREALLOC);
+            return storage(&def);
+        }
+        // Needs the BTF id of a kernel structure: the type is built when its programs are.
+        MapKind::StructOps => return program_type(ProgramType::StructOps),
+        _ => {}
+    }
+    let inner = MapDef::new("inner", MapKind::Array, 4, 4, 1);
+    let template = matches!(kind, MapKind::ArrayOfMaps | MapKind::HashOfMaps)
+        .then(|| KernelMap::create(&inner, CreateOptions::default()).ok())
+        .flatten();
+    support(KernelMap::create(&def, CreateOptions { btf: None, inner: template.as_ref() }).map(drop))
+}
+
+/// Storage maps want BTF types of key and value: the smallest BTF that has them.
+fn storage(def: &MapDef) -> Support {
+    let btf = match super::KernelBtf::load(&int_btf()) {
+        Ok(btf) => btf,
+        Err(error) => return support(Err(error)),
+    };
+    let def = MapDef { btf_key: 1, btf_value: 1, ..def.clone() };
+    support(KernelMap::create(&def, CreateOptions { btf: Some(&btf), inner: None }).map(drop))
+}
+
+/// BTF with one type, `int`.
+fn int_btf() -> Vec<u8> {
+    const SIGNED: u32 = 1 << 24;
+    let strings = b"\0int\0";
+    // Header: magic and version; then lengths; types before strings. One INT of 4 bytes and 32 bits.
+    let words = [0x0001_eb9f, 24, 0, 16, 16, strings.len() as u32, 1, 1 << 24, 4, SIGNED | 32];
+    let mut bytes: Vec<u8> = words.into_iter().flat_map(u32::to_ne_bytes).collect();
+    bytes.extend_from_slice(strings);
+    bytes
+}
+
+fn support(result: Result<(), super::OsError>) -> Support {
+    match result {
+        Ok(()) => Support::Yes,
+        Err(error) => match error.hint {
+            Hint::MissingCapabilities(missing) => Support::NotPermitted(missing),
+            Hint::ForbiddenByKernel => Support::NotPermitted(Capabilities::empty()),
+            _ => Support::No,
+        },
+    }
+}
+
+/// Numbers of the helpers that programs of a type may call. About 20 µs a helper.
+///
+/// # Errors
+/// What is missing to load programs of the type.
+pub fn helpers(prog_type: ProgramType) -> Result<Vec<u32>, Capabilities> {
+    const END: u32 = 1024;
+    let mut allowed = Vec::new();
+    let mut log = vec![0; 1 << 12];
+    for number in 1..END {
+        log[0] = 0;
+        let slots = [Slot::new(0x85, 0, 0, 0, number.cast_signed()), Slot::new(0x95, 0, 0, 0, 0)];
+        let result = load(prog_type, &slots, &mut log);
+        if result == Err(Errno::EPERM) && log[0] == 0 {
+            return Err(caps::missing_for_program(prog_type));
+        }
+        let text = sys::text(&log);
+        // The kernel names helpers; one it does not know at all is past the end.
+        if text.contains(&format!("unknown#{number}")) {
+            break;
+        }
+        let refused = ["unknown func", "invalid func", "cannot use helper", "helper call is not allowed"];
+        let silent = result.is_err() && text.is_empty();
+        if !silent && !refused.iter().any(|reason| text.contains(reason)) {
+            allowed.push(number);
+        }
+    }
+    Ok(allowed)
+}
+
+fn load(prog_type: ProgramType, slots: &[Slot], log: &mut [u8]) -> Result<(), Errno> {
+    let args = LoadArgs {
+        prog_type: prog_type.id(),
+        attach_type: some_attach_type(prog_type),
+        flags: 0,
+        name: "probe",
+        license: c"GPL",
+        slots,
+        btf: None,
+        func_info: &[],
+        line_info: &[],
+        attach_btf_id: 0,
+        ifindex: 0,
+    };
+    sys::prog_load(&args, log, 1).map(drop)
+}
+
+/// An attach type that the type takes, where it wants one.
+const fn some_attach_type(prog_type: ProgramType) -> u32 {
+    match prog_type {
+        ProgramType::CgroupSockAddr => 8,
+        ProgramType::CgroupSockopt => 21,
+        ProgramType::SkLookup => 36,
+        ProgramType::Netfilter => 45,
+        ProgramType::Tracing => 24,
+        ProgramType::Lsm => 27,
+        _ => 0,
+    }
+}
+
+fn setting(name: &str) -> Option<u32> {
+    std::fs::read_to_string(format!("/proc/sys/{name}")).ok()?.trim().parse().ok()
+}
+
+fn mitigations() -> Vec<(String, String)> {
+    let directory = Path::new("/sys/devices/system/cpu/vulnerabilities");
+    ["spectre_v1", "spectre_v2", "spec_store_bypass"]
+        .into_iter()
+        .filter_map(|name| {
+            let text = std::fs::read_to_string(directory.join(name)).ok()?;
+            Some((name.to_owned(), text.trim().to_owned()))
+        })
+        .collect()
+}

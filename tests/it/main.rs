@@ -1,0 +1,4 @@
+//! What a user of the library does, against the public interface: one binary, one module a subject.
+
+#[cfg(feature = "kernel")]
+mod kernel;
