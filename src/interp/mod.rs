@@ -1,2 +1,206 @@
-//! The reference engine: runs any linked program with every access checked.
+//! The reference engine: runs any linked program, verified or not, with every access checked.
+//!
+//! In: a [`Program`], live maps, helpers; for each run an [`ExecContext`] and the [`Regions`] the program may
+//! touch. Out: r0 or a [`Trap`]. Values are what native code works on: addresses are real addresses, and helpers
+//! are the same functions, called only after each argument was checked against the helper's prototype.
+//!
+//! What it cannot run is refused by name in [`InterpProgram::new`]. Two things differ from native code on
+//! purpose: every backward jump and every call burns fuel (an unverified program may loop anywhere), and
+//! registers that a call destroys hold a pattern, so that a program that reads them stands out.
 #![forbid(unsafe_code)]
+
+mod call;
+mod memory;
+mod run;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use beelift_runtime::abi::ExecContext;
+use beelift_runtime::ctx::{ContextLayout, Entry};
+use beelift_runtime::helper::Helper;
+use beelift_runtime::map::MapHandle;
+use beelift_runtime::mem::{OutOfMemory, Regions, SharedBytes};
+
+use crate::isa::{Callee, Const64, Insn, InsnId, MapSlot, Pc, Reg, Size};
+use crate::link::{Program, Trap};
+
+/// Frames of one call chain, as in the kernel.
+pub const MAX_FRAMES: usize = 8;
+/// Bytes of stack of a frame.
+pub const FRAME_SIZE: u64 = 512;
+/// Iterations that `may_goto` grants a frame, as in the kernel.
+pub const MAY_GOTO_BUDGET: u32 = 8 << 20;
+
+/// Why a program cannot be interpreted.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InterpError {
+    /// It uses something this engine does not have.
+    #[error("pc {at}: not supported by the interpreter: {what}")]
+    Unsupported {
+        /// The instruction.
+        at: Pc,
+        /// What.
+        what: String,
+    },
+    /// It names a map it was not given.
+    #[error("pc {at}: map {} was not given", map.0)]
+    MissingMap {
+        /// The instruction.
+        at: Pc,
+        /// The map.
+        map: MapSlot,
+    },
+    /// No memory for stacks.
+    #[error(transparent)]
+    OutOfMemory(#[from] OutOfMemory),
+}
+
+/// A program that can be interpreted. `Send + Sync`: a run takes `&self`.
+pub struct InterpProgram {
+    program: Arc<Program>,
+    maps: Arc<[Box<MapHandle>]>,
+    helpers: BTreeMap<u32, &'static Helper>,
+    layout: ContextLayout,
+    /// Stacks of earlier runs, to be used again.
+    stacks: Mutex<Vec<SharedBytes>>,
+}
+
+/// Looks at every instruction before it is executed.
+pub trait Observer {
+    /// `registers` are r0 to r10 before the instruction `at`; `depth` is 0 in the program itself.
+    fn before(&mut self, at: InsnId, registers: &[u64; Reg::COUNT], depth: usize);
+}
+
+/// Looks at nothing.
+impl Observer for () {
+    fn before(&mut self, _at: InsnId, _registers: &[u64; Reg::COUNT], _depth: usize) {}
+}
+
+impl InterpProgram {
+    /// Prepares a program. `maps` are its maps by slot; `helpers` gives the helpers that its type may call.
+    ///
+    /// # Errors
+    /// What this engine cannot run, by name.
+    pub fn new(
+        program: Arc<Program>,
+        maps: Arc<[Box<MapHandle>]>,
+        helpers: &dyn Fn(u32) -> Option<&'static Helper>,
+    ) -> Result<Self, InterpError> {
+        let mut found = BTreeMap::new();
+        for (insn, &at) in program.insns.iter().zip(&program.pcs) {
+            let unsupported = |what: &str| InterpError::Unsupported { at, what: what.to_owned() };
+            match *insn {
+                Insn::Call(Callee::Helper(id)) => {
+                    let helper = helpers(id).ok_or_else(|| unsupported(&format!("helper {id}")))?;
+                    call::supported(helper).map_err(|what| unsupported(&what))?;
+                    found.insert(id, helper);
+                }
+                Insn::Call(Callee::Kfunc { .. }) => return Err(unsupported("kfuncs")),
+                Insn::Call(Callee::Register(_)) => return Err(unsupported("calls through a register")),
+                Insn::Const { value: Const64::Function(_), .. } => return Err(unsupported("callbacks")),
+                Insn::Const { value: Const64::Ksym(_), .. } => return Err(unsupported("kernel symbols")),
+                Insn::Const { value: Const64::MapIndex(_) | Const64::MapIndexValue(..), .. } => {
+                    return Err(unsupported("maps by index of a descriptor array"));
+                }
+                Insn::Const { value: Const64::Map(map) | Const64::MapValue(map, _), .. } => {
+                    let handle = maps.get(map.0 as usize).ok_or(InterpError::MissingMap { at, map })?;
+                    let direct = matches!(insn, Insn::Const { value: Const64::MapValue(..), .. });
+                    if direct && handle.map.base().is_none() {
+                        return Err(unsupported("direct values of this map type"));
+                    }
+                }
+                Insn::AddrSpaceCast { .. } => return Err(unsupported("arenas")),
+                Insn::LegacyPacket { .. } => return Err(unsupported("packet access instructions")),
+                Insn::Atomic { .. }
+                | Insn::Const { value: Const64::Imm(_), .. }
+                | Insn::Call(Callee::Subprogram(_))
+                | Insn::Alu { .. }
+                | Insn::Load { .. }
+                | Insn::Store { .. }
+                | Insn::LoadAcquire { .. }
+                | Insn::StoreRelease { .. }
+                | Insn::MayGoto { .. }
+                | Insn::Swap { .. }
+                | Insn::Jump { .. }
+                | Insn::Branch { .. }
+                | Insn::Exit => {}
+            }
+        }
+        let layout = program.prog_type.layout(program.attach_type);
+        if let ContextLayout::Kernel = layout {
+            let what = format!("contexts of type {}", program.prog_type);
+            return Err(InterpError::Unsupported { at: Pc(0), what });
+        }
+        let stacks = Mutex::new(vec![new_stack()?]);
+        Ok(Self { program, maps, helpers: found, layout, stacks })
+    }
+
+    /// Runs the program on the memory in `regions`. `entry` comes from the context of the run, whose address
+    /// `cx.context` holds, too.
+    ///
+    /// # Errors
+    /// Why the run stopped, if it was not by `exit`.
+    pub fn run(&self, cx: &ExecContext<'_>, regions: Regions<'_>, entry: Entry) -> Result<u64, Trap> {
+        self.run_observed(cx, regions, entry, &mut ())
+    }
+
+    /// Likewise, with an observer.
+    ///
+    /// # Errors
+    /// As [`InterpProgram::run`].
+    pub fn run_observed(
+        &self,
+        cx: &ExecContext<'_>,
+        regions: Regions<'_>,
+        entry: Entry,
+        observer: &mut dyn Observer,
+    ) -> Result<u64, Trap> {
+        let pooled = self.stacks.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let stack = match pooled {
+            Some(stack) => stack,
+            // A stack is a few pages; without them the process is about to end anyway.
+            None => new_stack().expect("memory for the stack of a run"),
+        };
+        let result =
+            run::run(self, cx, memory::Memory::new(regions, &stack, self.layout, cx), entry, observer);
+        self.stacks.lock().unwrap_or_else(PoisonError::into_inner).push(stack);
+        result
+    }
+
+    /// The program.
+    #[must_use]
+    pub fn program(&self) -> &Arc<Program> {
+        &self.program
+    }
+
+    /// Maps by slot.
+    #[must_use]
+    pub fn maps(&self) -> &Arc<[Box<MapHandle>]> {
+        &self.maps
+    }
+
+    fn map_address(&self, map: MapSlot) -> u64 {
+        handle_address(&self.maps[map.0 as usize])
+    }
+}
+
+/// The value of a map register.
+fn handle_address(handle: &MapHandle) -> u64 {
+    std::ptr::from_ref(handle).expose_provenance() as u64 // 64-bit targets only.
+}
+
+fn new_stack() -> Result<SharedBytes, OutOfMemory> {
+    SharedBytes::new(MAX_FRAMES as u64 * memory::FRAME_STRIDE)
+}
+
+const fn word(size: Size) -> beelift_runtime::mem::WordSize {
+    use beelift_runtime::mem::WordSize;
+    match size {
+        Size::B => WordSize::B1,
+        Size::H => WordSize::B2,
+        Size::W => WordSize::B4,
+        Size::DW => WordSize::B8,
+    }
+}

@@ -15,9 +15,11 @@ use crate::isa::{Insn, InsnId, Pc, Slot};
 mod assemble;
 pub mod cfg;
 mod error;
+mod trap;
 
 pub use assemble::AssembleError;
 pub use error::LinkError;
+pub use trap::{Trap, TrapFrame};
 
 /// How to link.
 #[derive(Clone, Debug, Default)]

@@ -1,0 +1,193 @@
+//! The interpreter's view of memory: frames, context fields, and everything else by [`Regions`].
+#![forbid(unsafe_code)]
+
+use std::cell::Cell;
+
+use beelift_runtime::abi::ExecContext;
+use beelift_runtime::ctx::{ContextLayout, CtxField, FieldAccess, FieldKind};
+use beelift_runtime::mem::{AtomicOp as MemAtomicOp, AtomicSize, Fault, Regions, SharedBytes};
+
+use super::{FRAME_SIZE, word};
+use crate::isa::semantics::{Concrete, extend_load};
+use crate::isa::{AtomicOp, Sign, Size, Width};
+
+/// Bytes from frame to frame. Only the last [`FRAME_SIZE`] of them are visible, so that an access past the end of
+/// a frame does not hit the next one.
+pub(super) const FRAME_STRIDE: u64 = 4096;
+
+/// What one run may touch.
+pub(super) struct Memory<'a> {
+    regions: Regions<'a>,
+    stack: &'a SharedBytes,
+    /// Frames in use.
+    frames: Cell<u64>,
+    layout: ContextLayout,
+    context: u64,
+}
+
+/// An access to memory.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Direction {
+    Read,
+    Write,
+}
+
+impl<'a> Memory<'a> {
+    pub(super) fn new(
+        mut regions: Regions<'a>,
+        stack: &'a SharedBytes,
+        layout: ContextLayout,
+        cx: &ExecContext<'_>,
+    ) -> Self {
+        regions.add(beelift_runtime::mem::RegionKind::Stack, stack);
+        Self { regions, stack, frames: Cell::new(0), layout, context: cx.context.get() }
+    }
+
+    /// Opens a frame and returns its r10. Its bytes are zero.
+    pub(super) fn push_frame(&self) -> u64 {
+        let end = (self.frames.get() + 1) * FRAME_STRIDE;
+        self.stack.fill(end - FRAME_SIZE, FRAME_SIZE, 0);
+        self.frames.set(self.frames.get() + 1);
+        self.stack.address() + end
+    }
+
+    /// Closes the innermost frame.
+    pub(super) fn pop_frame(&self) {
+        self.frames.set(self.frames.get() - 1);
+    }
+
+    /// Address of the context.
+    pub(super) const fn context(&self) -> u64 {
+        self.context
+    }
+
+    pub(super) fn load(&self, address: u64, size: Size, sign: Sign) -> Result<u64, Fault> {
+        let place = self.place(address, size, Direction::Read)?;
+        let raw = match place {
+            Place::Plain(address) => self.regions.load(address, word(size))?,
+            // The pointer takes the place of a number of four bytes; it cannot be sign-extended.
+            Place::Pointer(address) if sign == Sign::Zero => {
+                return self.regions.load(address, word(Size::DW));
+            }
+            Place::Pointer(_) => return Err(fault(address, size, Direction::Read)),
+        };
+        Ok(extend_load(&mut Concrete, size, sign, raw))
+    }
+
+    pub(super) fn store(&self, address: u64, size: Size, value: u64) -> Result<(), Fault> {
+        match self.place(address, size, Direction::Write)? {
+            Place::Plain(address) => self.regions.store(address, word(size), value),
+            Place::Pointer(_) => Err(fault(address, size, Direction::Write)),
+        }
+    }
+
+    /// Does an atomic operation and returns the old value. Contexts know none.
+    pub(super) fn atomic(
+        &self,
+        op: AtomicOp,
+        width: Width,
+        address: u64,
+        src: u64,
+        r0: u64,
+    ) -> Result<u64, Fault> {
+        let (size, atomic_size) = match width {
+            Width::W32 => (Size::W, AtomicSize::W32),
+            Width::W64 => (Size::DW, AtomicSize::W64),
+        };
+        self.check_plain(address, u64::from(size.bytes()), Direction::Write)?;
+        let op = match op {
+            AtomicOp::Add => MemAtomicOp::Add,
+            AtomicOp::Or => MemAtomicOp::Or,
+            AtomicOp::And => MemAtomicOp::And,
+            AtomicOp::Xor => MemAtomicOp::Xor,
+            AtomicOp::Xchg => MemAtomicOp::Exchange,
+            AtomicOp::CmpXchg => return self.regions.compare_exchange(address, atomic_size, r0, src),
+        };
+        self.regions.atomic(address, atomic_size, op, src)
+    }
+
+    /// Whether a helper may read or write the bytes. They may lie anywhere but in a context with fields.
+    pub(super) fn check_plain(&self, address: u64, len: u64, direction: Direction) -> Result<(), Fault> {
+        let write = direction == Direction::Write;
+        let refused = Fault { address, len, write };
+        if len == 0 {
+            return Ok(());
+        }
+        if self.context_offset(address).is_some() {
+            return Err(refused);
+        }
+        self.check_frame(address, len).ok_or(refused)?;
+        self.regions.check(address, len, write)
+    }
+
+    /// The length of the string that starts at `address`, without its zero.
+    pub(super) fn string_len(&self, address: u64) -> Result<u64, Fault> {
+        let mut len = 0;
+        while self.load(address.wrapping_add(len), Size::B, Sign::Zero)? != 0 {
+            len += 1;
+        }
+        Ok(len)
+    }
+
+    /// `None` for a part of the stack that is outside of all open frames.
+    fn check_frame(&self, address: u64, len: u64) -> Option<()> {
+        let offset = address.wrapping_sub(self.stack.address());
+        if offset >= self.stack.len() {
+            return Some(());
+        }
+        let (frame, inside) = (offset / FRAME_STRIDE, offset % FRAME_STRIDE);
+        let visible = inside >= FRAME_STRIDE - FRAME_SIZE && inside + len <= FRAME_STRIDE;
+        (frame < self.frames.get() && visible).then_some(())
+    }
+
+    /// Distance from the context, if the address means one of its fields.
+    fn context_offset(&self, address: u64) -> Option<u32> {
+        let ContextLayout::Fields { native_size, .. } = self.layout else { return None };
+        let offset = address.wrapping_sub(self.context);
+        (offset < u64::from(native_size)).then_some(offset as u32) // Smaller than a u16.
+    }
+
+    /// Where an access of the program really goes.
+    fn place(&self, address: u64, size: Size, direction: Direction) -> Result<Place, Fault> {
+        let refused = fault(address, size, direction);
+        let Some(offset) = self.context_offset(address) else {
+            self.check_frame(address, u64::from(size.bytes())).ok_or(refused)?;
+            return Ok(Place::Plain(address));
+        };
+        let field = self.layout.field(offset, size.bytes()).ok_or(refused)?;
+        allowed(field, offset, size, direction).ok_or(refused)?;
+        let native = self.context + u64::from(field.native_offset);
+        match field.kind {
+            FieldKind::Scalar => Ok(Place::Plain(native + u64::from(offset) - u64::from(field.offset))),
+            FieldKind::PacketData
+            | FieldKind::PacketEnd
+            | FieldKind::PacketMeta
+            | FieldKind::Object { .. } => Ok(Place::Pointer(native)),
+            FieldKind::KernelOnly => Err(refused),
+        }
+    }
+}
+
+/// Where an access really goes.
+enum Place {
+    /// To that address.
+    Plain(u64),
+    /// To the 64-bit pointer at that address.
+    Pointer(u64),
+}
+
+/// `None` where the context does not allow the access.
+fn allowed(field: &CtxField, offset: u32, size: Size, direction: Direction) -> Option<()> {
+    let (access, narrow) = match direction {
+        Direction::Read => (field.access != FieldAccess::Write, field.narrow_read),
+        Direction::Write => (field.access != FieldAccess::Read, field.narrow_write),
+    };
+    // An array is one field: what is narrow there is measured against a single access.
+    let whole = size.bytes() >= u32::from(field.size.min(field.max_access));
+    let aligned = (offset - u32::from(field.offset)).is_multiple_of(size.bytes());
+    (access && (whole || narrow) && aligned && size.bytes() <= u32::from(field.max_access)).then_some(())
+}
+
+fn fault(address: u64, size: Size, direction: Direction) -> Fault {
+    Fault { address, len: u64::from(size.bytes()), write: direction == Direction::Write }
+}

@@ -1,0 +1,232 @@
+//! One run: registers, frames, and the step from instruction to instruction.
+#![forbid(unsafe_code)]
+
+use std::sync::atomic::{Ordering, fence};
+
+use beelift_runtime::TrapKind;
+use beelift_runtime::abi::ExecContext;
+use beelift_runtime::ctx::Entry;
+use beelift_runtime::mem::Fault;
+
+use super::call::{self, Refusal};
+use super::memory::Memory;
+use super::{InterpProgram, MAX_FRAMES, MAY_GOTO_BUDGET, Observer};
+use crate::isa::semantics::{Concrete, alu, compare, swap};
+use crate::isa::{AtomicOp, Callee, Const64, Insn, InsnId, Operand, Reg, Sign};
+use crate::link::Trap;
+
+/// What a call leaves in r1 to r5 (plus the number of the register): no useful number, no address.
+const DESTROYED: u64 = 0x5bad_c0de_0000_0000;
+
+/// What a subprogram gets back when its callee returns.
+struct Frame {
+    /// The call.
+    call: InsnId,
+    /// r6 to r10.
+    saved: [u64; 5],
+    may_goto: u32,
+}
+
+struct Run<'r, 'm> {
+    interp: &'r InterpProgram,
+    cx: &'r ExecContext<'r>,
+    memory: Memory<'m>,
+    registers: [u64; Reg::COUNT],
+    /// Iterations left to `may_goto` in the current frame.
+    may_goto: u32,
+    callers: Vec<Frame>,
+}
+
+/// Where to go on.
+enum Step {
+    Next,
+    To(InsnId),
+    Done(u64),
+}
+
+pub(super) fn run(
+    interp: &InterpProgram,
+    cx: &ExecContext<'_>,
+    memory: Memory<'_>,
+    entry: Entry,
+    observer: &mut dyn Observer,
+) -> Result<u64, Trap> {
+    let mut registers = [0; Reg::COUNT];
+    registers[Reg::R1.index()] = entry.r1;
+    registers[Reg::R2.index()] = entry.r2;
+    registers[Reg::R10.index()] = memory.push_frame();
+    cx.trap.set(0);
+    let callers = Vec::with_capacity(MAX_FRAMES);
+    let mut run = Run { interp, cx, memory, registers, may_goto: MAY_GOTO_BUDGET, callers };
+    let mut at = InsnId(0);
+    let refusal = loop {
+        let Some(&insn) = interp.program.insns.get(at.index()) else {
+            break Refusal { kind: TrapKind::InvalidInsn, fault: None };
+        };
+        observer.before(at, &run.registers, run.callers.len());
+        at = match run.step(at, insn) {
+            Ok(Step::Next) => at.next(),
+            Ok(Step::To(to)) => to,
+            Ok(Step::Done(r0)) => return Ok(r0),
+            Err(refusal) => break refusal,
+        };
+    };
+    cx.trap.set(refusal.kind.code());
+    cx.trap_insn.set(at.0);
+    let callers: Vec<_> = run.callers.iter().rev().map(|frame| frame.call).collect();
+    let trap = Trap::new(&interp.program, refusal.kind, at, &callers);
+    Err(match refusal.fault {
+        Some(fault) => trap.with_fault(fault),
+        None => trap,
+    })
+}
+
+const fn trap(kind: TrapKind) -> Refusal {
+    Refusal { kind, fault: None }
+}
+
+fn refused(fault: Fault) -> Refusal {
+    Refusal { kind: TrapKind::Access, fault: Some(fault) }
+}
+
+impl Run<'_, '_> {
+    fn get(&self, reg: Reg) -> u64 {
+        self.registers[reg.index()]
+    }
+    fn set(&mut self, reg: Reg, value: u64) {
+        self.registers[reg.index()] = value;
+    }
+    fn operand(&self, operand: Operand) -> u64 {
+        match operand {
+            Operand::Reg(reg) => self.get(reg),
+            Operand::Imm(value) => value.cast_unsigned(),
+        }
+    }
+    fn address(&self, base: Reg, off: i16) -> u64 {
+        self.get(base).wrapping_add_signed(i64::from(off))
+    }
+
+    fn step(&mut self, at: InsnId, insn: Insn) -> Result<Step, Refusal> {
+        match insn {
+            Insn::Alu { op, width, dst, src } => {
+                let src = self.operand(src);
+                self.set(dst, alu(&mut Concrete, op, width, self.get(dst), src));
+            }
+            Insn::Swap { order, size, dst } => self.set(dst, swap(&mut Concrete, order, size, self.get(dst))),
+            Insn::Load { size, sign, dst, base, off } => {
+                let value = self.memory.load(self.address(base, off), size, sign).map_err(refused)?;
+                self.set(dst, value);
+            }
+            Insn::Store { size, base, off, src } => {
+                let value = self.operand(src);
+                self.memory.store(self.address(base, off), size, value).map_err(refused)?;
+            }
+            Insn::LoadAcquire { size, dst, base, off } => {
+                let value = self.memory.load(self.address(base, off), size, Sign::Zero).map_err(refused)?;
+                fence(Ordering::Acquire);
+                self.set(dst, value);
+            }
+            Insn::StoreRelease { size, base, off, src } => {
+                fence(Ordering::Release);
+                self.memory.store(self.address(base, off), size, self.get(src)).map_err(refused)?;
+            }
+            Insn::Atomic { op, fetch, width, base, off, src } => {
+                let (address, r0) = (self.address(base, off), self.get(Reg::R0));
+                let old = self.memory.atomic(op, width, address, self.get(src), r0).map_err(refused)?;
+                match op {
+                    AtomicOp::CmpXchg => self.set(Reg::R0, old),
+                    AtomicOp::Add | AtomicOp::Or | AtomicOp::And | AtomicOp::Xor | AtomicOp::Xchg => {
+                        if fetch {
+                            self.set(src, old);
+                        }
+                    }
+                }
+            }
+            Insn::Const { dst, value } => self.set(dst, self.constant(value)?),
+            Insn::Jump { to } => return self.jump(at, to),
+            Insn::Branch { op, width, lhs, rhs, to } => {
+                if compare(&mut Concrete, op, width, self.get(lhs), self.operand(rhs)) {
+                    return self.jump(at, to);
+                }
+            }
+            Insn::MayGoto { to } => match self.may_goto.checked_sub(1) {
+                None => return self.jump(at, to),
+                Some(left) => self.may_goto = left,
+            },
+            Insn::Call(callee) => return self.call(at, callee),
+            Insn::Exit => return Ok(self.exit()),
+            Insn::AddrSpaceCast { .. } | Insn::LegacyPacket { .. } => {
+                unreachable!("refused by `InterpProgram::new`")
+            }
+        }
+        Ok(Step::Next)
+    }
+
+    fn constant(&self, value: Const64) -> Result<u64, Refusal> {
+        match value {
+            Const64::Imm(value) => Ok(value),
+            Const64::Map(map) => Ok(self.interp.map_address(map)),
+            Const64::MapValue(map, offset) => {
+                let base = self.interp.maps[map.0 as usize].map.base().ok_or(trap(TrapKind::Access))?;
+                Ok(base.0.wrapping_add(u64::from(offset)))
+            }
+            Const64::Ksym(_) | Const64::Function(_) | Const64::MapIndex(_) | Const64::MapIndexValue(..) => {
+                unreachable!("refused by `InterpProgram::new`")
+            }
+        }
+    }
+
+    /// A taken jump. Backward ones burn fuel, so that every run ends.
+    fn jump(&self, at: InsnId, to: InsnId) -> Result<Step, Refusal> {
+        if to <= at {
+            self.burn()?;
+        }
+        Ok(Step::To(to))
+    }
+
+    fn burn(&self) -> Result<(), Refusal> {
+        let left = self.cx.fuel.get().checked_sub(1).ok_or(trap(TrapKind::Fuel))?;
+        self.cx.fuel.set(left);
+        Ok(())
+    }
+
+    fn call(&mut self, at: InsnId, callee: Callee) -> Result<Step, Refusal> {
+        match callee {
+            Callee::Subprogram(entry) => {
+                self.burn()?;
+                if self.callers.len() + 1 >= MAX_FRAMES {
+                    return Err(trap(TrapKind::CallDepth));
+                }
+                let saved = self.registers[Reg::R6.index()..].try_into().expect("r6 to r10 are five");
+                self.callers.push(Frame { call: at, saved, may_goto: self.may_goto });
+                self.may_goto = MAY_GOTO_BUDGET;
+                self.registers[Reg::R10.index()] = self.memory.push_frame();
+                Ok(Step::To(entry))
+            }
+            Callee::Helper(id) => {
+                let helper = self.interp.helpers[&id];
+                let arguments = Reg::ARGS.map(|reg| self.get(reg));
+                let result = call::call(helper, self.cx, &self.memory, arguments)?;
+                self.set(Reg::R0, result);
+                self.destroy_arguments();
+                Ok(Step::Next)
+            }
+            Callee::Kfunc { .. } | Callee::Register(_) => unreachable!("refused by `InterpProgram::new`"),
+        }
+    }
+
+    fn destroy_arguments(&mut self) {
+        for reg in Reg::ARGS {
+            self.set(reg, DESTROYED | u64::from(reg.number()));
+        }
+    }
+
+    fn exit(&mut self) -> Step {
+        self.memory.pop_frame();
+        let Some(frame) = self.callers.pop() else { return Step::Done(self.get(Reg::R0)) };
+        self.registers[Reg::R6.index()..].copy_from_slice(&frame.saved);
+        self.may_goto = frame.may_goto;
+        self.destroy_arguments();
+        Step::To(frame.call.next())
+    }
+}
