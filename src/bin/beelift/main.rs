@@ -1,2 +1,37 @@
 //! The command-line tool: verbs as thin shells over the library.
-fn main() {}
+//!
+//! Results go to stdout, everything said to a person to stderr. Exit status: 0 done, 1 failure, 2 usage,
+//! 3 rejected by the verifier, 4 trapped, 5 not permitted or not supported.
+#![forbid(unsafe_code)]
+
+mod args;
+mod capture;
+mod failure;
+mod input;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use failure::Failure;
+
+fn main() -> ExitCode {
+    let cli = args::Cli::parse();
+    let json = cli.json;
+    match dispatch(&cli) {
+        Ok(code) => code,
+        Err(failure) => failure.report(json),
+    }
+}
+
+fn dispatch(cli: &args::Cli) -> Result<ExitCode, Failure> {
+    match &cli.verb {
+        args::Verb::Run(_)
+        | args::Verb::Verify(_)
+        | args::Verb::Inspect(_)
+        | args::Verb::Dump(_)
+        | args::Verb::Bench(_)
+        | args::Verb::Load(_)
+        | args::Verb::Features => Err(Failure::usage("not built yet")),
+    }
+}

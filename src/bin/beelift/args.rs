@@ -1,0 +1,240 @@
+//! The command line.
+#![forbid(unsafe_code)]
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Runs eBPF programs as native code in user space, with the Linux kernel as fallback and oracle.
+#[derive(Parser)]
+#[command(name = "beelift", version, max_term_width = 100)]
+pub(crate) struct Cli {
+    /// Print results (and errors) as JSON.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// What to do.
+#[derive(Subcommand)]
+pub(crate) enum Verb {
+    /// Load, verify, compile and run a program over packets or other inputs.
+    Run(Run),
+    /// Judge programs: accepted, rejected with the source line and the reason, or unsupported.
+    Verify(Verify),
+    /// Show what an object holds and where each program can run.
+    Inspect(Inspect),
+    /// Show a program at one stage on its way to native code.
+    Dump(Dump),
+    /// Compare the speed of native code, interpreter and kernel JIT on the same input.
+    Bench(Bench),
+    /// Load programs into the running kernel.
+    Load(Load),
+    /// Show what this machine's kernel and this runtime support, side by side.
+    Features,
+}
+
+/// Which object and program.
+#[derive(Args)]
+pub(crate) struct Source {
+    /// An ELF object from clang, assembly (`.s`), raw bytes (`.bin`) or `hex:…`.
+    pub(crate) object: String,
+    /// The program, where the object holds several.
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) program: Option<String>,
+    /// The program by its section.
+    #[arg(short, long, value_name = "SECTION", conflicts_with = "program")]
+    pub(crate) section: Option<String>,
+    /// Program type, where the object does not tell (`xdp`, `sched_cls`, …).
+    #[arg(long = "type", value_name = "TYPE")]
+    pub(crate) prog_type: Option<String>,
+    /// Set a global variable before loading; decimal, 0x or `hex:` bytes. May be repeated.
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// BTF file to relocate against (CO-RE), instead of the built-in context types.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) btf: Option<PathBuf>,
+}
+
+/// Where a program runs.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Engine {
+    /// Native code in user space; the kernel for what user space lacks.
+    Auto,
+    /// Native code in user space.
+    Jit,
+    /// The checked interpreter.
+    Interpreter,
+    /// The running kernel (BPF_PROG_TEST_RUN).
+    Kernel,
+    /// All three on the same inputs, compared.
+    All,
+}
+
+/// Rules of the verifier.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Policy {
+    /// All that the kernel accepts, and more.
+    User,
+    /// Exactly the kernel's rules for root.
+    Kernel,
+    /// For untrusted programs.
+    Strict,
+}
+
+/// What a run sees of the world.
+#[derive(Args)]
+pub(crate) struct World {
+    /// Fixed clock in nanoseconds (default: the machine's; with `--engine all` a fixed one).
+    #[arg(long, value_name = "NS")]
+    pub(crate) clock: Option<u64>,
+    /// Seed of random numbers (default: the machine's; with `--engine all` a fixed one).
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// Fuel a run may burn in loops without a proven bound.
+    #[arg(long, value_name = "N")]
+    pub(crate) fuel: Option<u64>,
+    /// `ingress_ifindex` the program sees (default: loopback, 1).
+    #[arg(long, value_name = "N")]
+    pub(crate) ifindex: Option<u32>,
+}
+
+/// `run`
+#[derive(Args)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    pub(crate) source: Source,
+    #[command(flatten)]
+    pub(crate) world: World,
+    /// Where to run.
+    #[arg(long, value_enum, default_value = "auto")]
+    pub(crate) engine: Engine,
+    /// Rules of the verifier.
+    #[arg(long, value_enum, default_value = "user")]
+    pub(crate) policy: Policy,
+    /// One packet: HEX or @FILE.
+    #[arg(long, value_name = "HEX|@FILE")]
+    pub(crate) packet: Option<String>,
+    /// A capture (pcap or pcapng): one run for each packet.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) pcap: Option<PathBuf>,
+    /// Write the passed and transmitted packets to a capture.
+    #[arg(long, value_name = "OUT")]
+    pub(crate) write: Option<PathBuf>,
+    /// Write every packet to a capture, whatever became of it.
+    #[arg(long, value_name = "OUT", conflicts_with = "write")]
+    pub(crate) write_all: Option<PathBuf>,
+    /// Context: HEX, @FILE or FIELD=VALUE,… .
+    #[arg(long, value_name = "HEX|@FILE|FIELD=V,…")]
+    pub(crate) context: Option<String>,
+    /// Inputs, one a line: `name packet-hex|- context-hex|-`; maps persist from line to line.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) vectors: Option<PathBuf>,
+    /// Run each input this many times and report the time of one.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) repeat: u32,
+    /// Fill a map before running, from JSON: `[{"key":"hex","value":"hex"}]`. May be repeated.
+    #[arg(long = "map", value_name = "NAME=FILE")]
+    pub(crate) map: Vec<String>,
+    /// Print the maps afterwards.
+    #[arg(long)]
+    pub(crate) maps: bool,
+    /// Make native code check every fact of the verifier while it runs.
+    #[arg(long)]
+    pub(crate) check_facts: bool,
+}
+
+/// `verify`
+#[derive(Args)]
+pub(crate) struct Verify {
+    #[command(flatten)]
+    pub(crate) source: Source,
+    /// Rules.
+    #[arg(long, value_enum, default_value = "user")]
+    pub(crate) policy: Policy,
+    /// Ask the running kernel as well and compare.
+    #[arg(long)]
+    pub(crate) kernel: bool,
+    /// Print every step.
+    #[arg(long)]
+    pub(crate) log: bool,
+}
+
+/// `inspect`
+#[derive(Args)]
+pub(crate) struct Inspect {
+    #[command(flatten)]
+    pub(crate) source: Source,
+}
+
+/// A stage of compilation.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Stage {
+    /// Linked instructions.
+    Bytecode,
+    /// What the verifier proved.
+    Facts,
+    /// The SSA form after its passes.
+    Ir,
+    /// Cranelift's input.
+    Clif,
+    /// Machine code.
+    Native,
+}
+
+/// `dump`
+#[derive(Args)]
+pub(crate) struct Dump {
+    #[command(flatten)]
+    pub(crate) source: Source,
+    /// Which stage.
+    #[arg(long, value_enum, default_value = "bytecode")]
+    pub(crate) stage: Stage,
+    /// Interleave the C lines.
+    #[arg(long)]
+    pub(crate) source_lines: bool,
+    /// Rules of the verifier.
+    #[arg(long, value_enum, default_value = "user")]
+    pub(crate) policy: Policy,
+}
+
+/// `bench`
+#[derive(Args)]
+pub(crate) struct Bench {
+    /// Objects; several are measured one after the other.
+    #[arg(required = true)]
+    pub(crate) objects: Vec<String>,
+    /// The program, where an object holds several.
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) program: Option<String>,
+    /// Program type, where an object does not tell.
+    #[arg(long = "type", value_name = "TYPE")]
+    pub(crate) prog_type: Option<String>,
+    /// One packet: HEX or @FILE (default: 64 bytes of UDP).
+    #[arg(long, value_name = "HEX|@FILE")]
+    pub(crate) packet: Option<String>,
+    /// Rounds of interleaved samples.
+    #[arg(long, value_name = "N", default_value_t = 30)]
+    pub(crate) rounds: u32,
+    /// Duration of one sample in milliseconds.
+    #[arg(long, value_name = "MS", default_value_t = 3)]
+    pub(crate) sample_ms: u32,
+    /// Leave the interpreter out.
+    #[arg(long)]
+    pub(crate) no_interpreter: bool,
+}
+
+/// `load`
+#[derive(Args)]
+pub(crate) struct Load {
+    #[command(flatten)]
+    pub(crate) source: Source,
+    /// Pin programs and maps in this directory of a BPF file system.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) pin: Option<PathBuf>,
+    /// Attach: `xdp:IFACE`, `tcx:IFACE:ingress`, `tcx:IFACE:egress`, `cgroup:PATH`.
+    #[arg(long, value_name = "WHERE")]
+    pub(crate) attach: Option<String>,
+}

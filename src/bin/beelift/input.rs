@@ -1,0 +1,153 @@
+//! Inputs of a run: packets and contexts from hex, files, captures and vector files.
+#![forbid(unsafe_code)]
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::capture;
+use crate::failure::Failure;
+
+/// One input of a program.
+pub(crate) struct Input {
+    /// Name in the output.
+    pub(crate) name: String,
+    /// Packet (or buffer) bytes.
+    pub(crate) packet: Option<Vec<u8>>,
+    /// UAPI context bytes.
+    pub(crate) context: Option<Vec<u8>>,
+    /// Time of capture.
+    pub(crate) timestamp: Duration,
+}
+
+/// Inputs by the options that name them.
+pub(crate) struct Sources<'a> {
+    pub(crate) packet: Option<&'a str>,
+    pub(crate) pcap: Option<&'a Path>,
+    pub(crate) context: Option<&'a str>,
+    pub(crate) vectors: Option<&'a Path>,
+}
+
+impl Sources<'_> {
+    /// All inputs, in order. Without any option: none.
+    pub(crate) fn read(
+        &self,
+        context_field: &dyn Fn(&str, &str) -> Result<(usize, Vec<u8>), Failure>,
+    ) -> Result<Vec<Input>, Failure> {
+        let context = self.context.map(|text| parse_context(text, context_field)).transpose()?;
+        if let Some(path) = self.vectors {
+            if self.packet.is_some() || self.pcap.is_some() {
+                return Err(Failure::usage("--vectors names the packets: leave out --packet and --pcap"));
+            }
+            return read_vectors(path, context.as_deref());
+        }
+        if let Some(path) = self.pcap {
+            if self.packet.is_some() {
+                return Err(Failure::usage("--packet and --pcap exclude each other"));
+            }
+            let frames = capture::read(path)?;
+            let inputs = frames.into_iter().enumerate().map(|(index, frame)| Input {
+                name: format!("packet {}", index + 1),
+                packet: Some(frame.bytes),
+                context: context.clone(),
+                timestamp: frame.timestamp,
+            });
+            return Ok(inputs.collect());
+        }
+        let packet = self.packet.map(hex_or_file).transpose()?;
+        if packet.is_none() && context.is_none() {
+            return Ok(Vec::new());
+        }
+        Ok(vec![Input { name: "input".to_owned(), packet, context, timestamp: Duration::ZERO }])
+    }
+}
+
+/// `HEX` or `@FILE`.
+pub(crate) fn hex_or_file(text: &str) -> Result<Vec<u8>, Failure> {
+    match text.strip_prefix('@') {
+        Some(path) => std::fs::read(path).map_err(|error| Failure::failure(error).at(path)),
+        None => from_hex(text),
+    }
+}
+
+/// `HEX`, `@FILE` or `FIELD=VALUE,…`.
+fn parse_context(
+    text: &str,
+    field: &dyn Fn(&str, &str) -> Result<(usize, Vec<u8>), Failure>,
+) -> Result<Vec<u8>, Failure> {
+    if !text.contains('=') {
+        return hex_or_file(text);
+    }
+    let mut bytes = Vec::new();
+    for assignment in text.split(',') {
+        let Some((name, value)) = assignment.split_once('=') else {
+            return Err(Failure::usage(format!("`{assignment}` is no FIELD=VALUE")));
+        };
+        let (offset, value) = field(name.trim(), value.trim())?;
+        let end = offset + value.len();
+        if bytes.len() < end {
+            bytes.resize(end, 0);
+        }
+        bytes[offset..end].copy_from_slice(&value);
+    }
+    Ok(bytes)
+}
+
+/// One input a line: `name packet-hex|- context-hex|-`; `#` starts a comment.
+fn read_vectors(path: &Path, context: Option<&[u8]>) -> Result<Vec<Input>, Failure> {
+    let text = std::fs::read_to_string(path).map_err(|error| Failure::failure(error).at(path.display()))?;
+    let mut inputs = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        let line = line.split('#').next().unwrap_or_default();
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let place = format!("{}:{}", path.display(), number + 1);
+        let part = |word: Option<&&str>| match word {
+            None | Some(&"-") => Ok(None),
+            Some(hex) => from_hex(hex).map(Some).map_err(|failure| failure.at(&place)),
+        };
+        match words.as_slice() {
+            [] => {}
+            [name, rest @ ..] if rest.len() <= 2 => inputs.push(Input {
+                name: (*name).to_owned(),
+                packet: part(rest.first())?,
+                context: part(rest.get(1))?.or_else(|| context.map(<[u8]>::to_vec)),
+                timestamp: Duration::ZERO,
+            }),
+            _ => {
+                return Err(
+                    Failure::failure("a line holds a name, a packet and a context, not more").at(place)
+                );
+            }
+        }
+    }
+    Ok(inputs)
+}
+
+/// Bytes from hexadecimal digits; blanks, colons and a leading `0x` are let through.
+pub(crate) fn from_hex(text: &str) -> Result<Vec<u8>, Failure> {
+    let text = text.strip_prefix("0x").unwrap_or(text);
+    let mut digits = Vec::with_capacity(text.len());
+    for (index, letter) in text.chars().enumerate() {
+        match letter.to_digit(16) {
+            Some(digit) => digits.push(digit as u8),
+            None if letter.is_whitespace() || letter == ':' => {}
+            None => {
+                return Err(Failure::failure(format!("`{letter}` at {index} is no hexadecimal digit"))
+                    .hint("write bytes as pairs of digits, or @FILE for a file"));
+            }
+        }
+    }
+    let (pairs, rest) = digits.as_chunks::<2>();
+    if !rest.is_empty() {
+        return Err(Failure::failure(format!("{} hexadecimal digits: the last byte is half", digits.len())));
+    }
+    Ok(pairs.iter().map(|[high, low]| high << 4 | low).collect())
+}
+
+/// Lower-case hexadecimal digits.
+pub(crate) fn to_hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("writing to a string");
+        text
+    })
+}
