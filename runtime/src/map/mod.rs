@@ -18,6 +18,7 @@ mod percpu_array;
 mod state;
 pub mod user;
 mod value;
+mod versioned;
 
 use std::sync::Arc;
 

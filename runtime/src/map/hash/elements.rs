@@ -5,12 +5,10 @@
 #![forbid(unsafe_code)]
 
 use super::key;
+use crate::map::versioned::LINK;
 use crate::mem::OutOfMemory;
 use crate::sync::Words;
 use crate::sync::atomic::Ordering::Relaxed;
-
-/// The link half of a header.
-pub(super) const LINK: u64 = u32::MAX as u64;
 
 /// What a piece consists of.
 #[derive(Clone, Copy)]

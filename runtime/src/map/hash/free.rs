@@ -5,7 +5,8 @@
 //! sharded by hash to keep threads apart; an element may come back to another shard than it left.
 #![forbid(unsafe_code)]
 
-use super::elements::{Elements, LINK};
+use super::elements::Elements;
+use crate::map::versioned::{LINK, index_of_link, link_to};
 use crate::sync::atomic::{
     AtomicU64,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
@@ -50,7 +51,7 @@ impl FreeList {
         let mut old = head.load(Relaxed);
         loop {
             elements.set_link(element, old & LINK);
-            let new = next_tag(old) | (u64::from(element) + 1);
+            let new = next_tag(old) | link_to(element);
             match head.compare_exchange_weak(old, new, Release, Relaxed) {
                 Ok(_) => return,
                 Err(now) => old = now,
@@ -62,7 +63,7 @@ impl FreeList {
         let head = &self.heads[shard].0;
         let mut old = head.load(Acquire);
         loop {
-            let element = u32::try_from((old & LINK).checked_sub(1)?).expect("a link has 32 bits");
+            let element = index_of_link(old & LINK)?;
             // If another thread took the element meanwhile this link is stale, and the tag has changed.
             let new = next_tag(old) | (elements.header(element) & LINK);
             match head.compare_exchange_weak(old, new, AcqRel, Acquire) {

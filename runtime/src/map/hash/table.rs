@@ -1,26 +1,16 @@
 //! Buckets and chains: lock-free readers, one writer a bucket.
 //!
-//! A bucket is one word: the link to its first element (low half) and a version (high half) whose lowest bit is the
-//! writer's lock. A reader remembers the word, walks the chain, and starts again if the word has changed: whatever it
-//! met on the way, elements reused in other chains included, then does not count. An element is only written by who
-//! took it from a chain under that chain's lock or from the free list, so its former chain's version changed before.
+//! A bucket is a [`versioned`] word that leads to its first element. An element is only written by who took it from a
+//! chain under that chain's lock or from the free list, so its former chain's version changed before: readers may
+//! meet elements that were reused in other chains, and then walk again.
 #![forbid(unsafe_code)]
 
-use super::elements::{Elements, Geometry, LINK};
+use super::elements::{Elements, Geometry};
 use super::key::{KeyWords, LongKey, load};
+use crate::map::versioned::{self, Disturbed, LINK, Walk, WriteGuard, index_of_link, link_to};
 use crate::mem::OutOfMemory;
-use crate::sync::atomic::{
-    AtomicU64,
-    Ordering::{Acquire, Relaxed, Release},
-    fence,
-};
-use crate::sync::{Words, pause};
-
-/// The writer's lock, lowest bit of the version.
-const LOCKED: u64 = 1 << 32;
-
-/// A reader looks at the bucket again after this many hops: it may have strayed into a chain that keeps changing.
-const HOPS: u32 = 16;
+use crate::sync::Words;
+use crate::sync::atomic::AtomicU64;
 
 /// Chained hash table of elements by index.
 pub(super) struct Table {
@@ -73,35 +63,20 @@ impl Table {
     #[inline]
     fn find_words<R>(&self, key: &impl KeyWords, then: impl Fn(u32) -> R) -> Option<R> {
         let hash = key.hash(self.seed);
-        let bucket = self.bucket(hash & self.mask);
-        let mut tries = 0;
-        loop {
-            let before = bucket.load(Acquire);
-            if before & LOCKED == 0
-                && let Ok(found) = self.walk(bucket, before, key, hash, &then)
-            {
-                fence(Acquire);
-                if bucket.load(Relaxed) == before {
-                    return found;
-                }
-            }
-            pause(&mut tries);
-        }
+        versioned::read(self.bucket(hash & self.mask), |walk| self.walk(walk, key, hash, &then))
     }
 
-    /// One walk along the chain; `Err`: it has changed meanwhile.
+    /// One walk along a chain.
     #[inline]
     fn walk<R>(
         &self,
-        bucket: &AtomicU64,
-        before: u64,
+        walk: &mut Walk<'_>,
         key: &impl KeyWords,
         hash: u32,
         then: &impl Fn(u32) -> R,
-    ) -> Result<Option<R>, ()> {
-        let mut link = before & LINK;
-        let mut hops = 0;
-        while let Some(element) = element_of(link) {
+    ) -> Result<Option<R>, Disturbed> {
+        let mut link = walk.link();
+        while let Some(element) = index_of_link(link) {
             let header = self.elements.header(element);
             if (header >> 32) as u32 == hash
                 && key.matches(self.elements.words(), self.elements.key_at(element))
@@ -109,10 +84,7 @@ impl Table {
                 return Ok(Some(then(element)));
             }
             link = header & LINK;
-            hops += 1;
-            if hops % HOPS == 0 && bucket.load(Acquire) != before {
-                return Err(());
-            }
+            walk.step()?;
         }
         Ok(None)
     }
@@ -120,44 +92,16 @@ impl Table {
     /// Locks the chain of `hash` for writing.
     #[inline]
     pub(super) fn lock(&self, hash: u32) -> Chain<'_> {
-        let bucket = self.bucket(hash & self.mask);
-        let mut tries = 0;
-        loop {
-            let before = bucket.load(Relaxed);
-            if before & LOCKED == 0
-                && bucket.compare_exchange_weak(before, before | LOCKED, Acquire, Relaxed).is_ok()
-            {
-                // Readers that see a later write see the lock, too.
-                fence(Release);
-                return Chain { table: self, bucket, before, head: before & LINK, hash };
-            }
-            pause(&mut tries);
-        }
+        Chain { table: self, guard: versioned::lock(self.bucket(hash & self.mask)), hash }
     }
 
     /// First element of the chains from `bucket` on, undisturbed by writers.
     fn first_from<R>(&self, bucket: u32, then: impl Fn(u32, u32) -> R) -> Option<R> {
-        let mut at = bucket;
-        while at <= self.mask {
-            let word = self.bucket(at);
-            let mut tries = 0;
-            let first = loop {
-                let before = word.load(Acquire);
-                if before & LOCKED == 0 {
-                    let first = element_of(before & LINK).map(|element| then(at, element));
-                    fence(Acquire);
-                    if word.load(Relaxed) == before {
-                        break first;
-                    }
-                }
-                pause(&mut tries);
-            };
-            if first.is_some() {
-                return first;
-            }
-            at += 1;
-        }
-        None
+        (bucket..=self.mask).find_map(|at| {
+            versioned::read(self.bucket(at), |walk| {
+                Ok(index_of_link(walk.link()).map(|element| then(at, element)))
+            })
+        })
     }
 
     /// Key that follows `key` in the order of the table; the first one after no key and after one that is not there.
@@ -165,7 +109,7 @@ impl Table {
         let first = || self.first_from(0, |_, element| self.elements.key(element));
         let Some(key) = key else { return first() };
         let follower = self.find_then(key, |element| {
-            element_of(self.elements.header(element) & LINK).map(|next| self.elements.key(next))
+            index_of_link(self.elements.header(element) & LINK).map(|next| self.elements.key(next))
         });
         match follower {
             None => first(),
@@ -181,7 +125,7 @@ impl Table {
     /// (low half, 0: the first one); if that element has left the bucket, the walk goes on with the next bucket.
     pub(super) fn iterate(&self, cursor: u64) -> Option<(u32, u64)> {
         let (bucket, link) = ((cursor >> 32) as u32, cursor & LINK);
-        let expected = element_of(link).and_then(|element| {
+        let expected = index_of_link(link).and_then(|element| {
             let chain = self.lock_bucket(bucket)?;
             chain.contains(element).then(|| (element, self.cursor_after(bucket, element)))
         });
@@ -206,18 +150,10 @@ impl Table {
     }
 }
 
-/// The element a link leads to.
-#[inline]
-fn element_of(link: u64) -> Option<u32> {
-    link.checked_sub(1).map(|element| element as u32)
-}
-
 /// A chain that this thread alone may change; unlocked when dropped.
 pub(super) struct Chain<'a> {
     table: &'a Table,
-    bucket: &'a AtomicU64,
-    before: u64,
-    head: u64,
+    guard: WriteGuard<'a>,
     hash: u32,
 }
 
@@ -258,9 +194,9 @@ impl Chain<'_> {
 
     #[inline]
     fn find_place(&self, wanted: impl Fn(u32, u64) -> bool) -> Option<Place> {
-        let mut link = self.head;
+        let mut link = self.guard.link;
         let mut before = None;
-        while let Some(element) = element_of(link) {
+        while let Some(element) = index_of_link(link) {
             let header = self.table.elements.header(element);
             if wanted(element, header) {
                 return Some(Place { before, element });
@@ -274,8 +210,8 @@ impl Chain<'_> {
     /// Puts an element that is in no chain at the head.
     #[inline]
     pub(super) fn insert(&mut self, element: u32) {
-        self.table.elements.set_header(element, u64::from(self.hash) << 32 | self.head);
-        self.head = u64::from(element) + 1;
+        self.table.elements.set_header(element, u64::from(self.hash) << 32 | self.guard.link);
+        self.guard.link = link_to(element);
     }
 
     /// Takes an element out; its value and key stay as they are.
@@ -283,16 +219,8 @@ impl Chain<'_> {
     pub(super) fn remove(&mut self, place: Place) {
         let next = self.table.elements.header(place.element) & LINK;
         match place.before {
-            None => self.head = next,
+            None => self.guard.link = next,
             Some(before) => self.table.elements.set_link(before, next),
         }
-    }
-}
-
-impl Drop for Chain<'_> {
-    #[inline]
-    fn drop(&mut self) {
-        let version = (self.before & !LINK).wrapping_add(2 * LOCKED);
-        self.bucket.store(version | self.head, Release);
     }
 }
