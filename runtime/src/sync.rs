@@ -24,11 +24,25 @@ impl Words {
     /// # Errors
     /// [`OutOfMemory`].
     pub fn new(len: u64) -> Result<Self, OutOfMemory> {
-        Ok(Self {
-            slab: Slab::new(len)?,
+        Slab::new(len).map(Self::over)
+    }
+
+    /// As [`Words::new`], for memory of which most may never be touched.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`].
+    pub fn sparse(len: u64) -> Result<Self, OutOfMemory> {
+        Slab::sparse(len).map(Self::over)
+    }
+
+    /// The words of a slab of zeroes.
+    #[must_use]
+    pub fn over(slab: Slab) -> Self {
+        Self {
             #[cfg(loom)]
-            words: (0..len / 8).map(|_| atomic::AtomicU64::new(0)).collect(),
-        })
+            words: (0..slab.len() / 8).map(|_| atomic::AtomicU64::new(0)).collect(),
+            slab,
+        }
     }
 
     /// The word at the byte offset `offset`, a multiple of 8.

@@ -305,3 +305,42 @@ fn readers_never_see_another_key_while_writers_churn() {
         });
     });
 }
+
+#[test]
+fn redirect_maps_say_where_a_key_leads() {
+    use beelift_runtime::map::redirect::{Target, target};
+    for (kind, value, expect) in [
+        (MapKind::Devmap, 4, Target::Interface(7)),
+        (MapKind::Devmap, 8, Target::Interface(7)),
+        (MapKind::DevmapHash, 8, Target::Interface(7)),
+        (MapKind::Cpumap, 4, Target::Cpu(2)),
+    ] {
+        let map = map(kind, 4, value, 4);
+        let bytes = [&key(7)[..], &[0; 4]].concat();
+        map.update_bytes(&key(2), &bytes[..value as usize], 0).unwrap();
+        assert_eq!(
+            (target(&*map, 2), target(&*map, 1), target(&*map, 9)),
+            (Some(expect), None, None),
+            "{kind}"
+        );
+        assert_eq!(map.lookup_bytes(&key(2)).unwrap(), &bytes[..value as usize]);
+        assert!(map.contains(map.lookup(0, &key(2)).unwrap().0, u64::from(value)));
+        map.delete_bytes(&key(2)).unwrap();
+        assert_eq!(target(&*map, 2), None);
+    }
+    assert_eq!(target(&*map(MapKind::Array, 4, 4, 4), 0), None);
+}
+
+#[test]
+fn a_program_array_keeps_programs() {
+    use beelift_runtime::map::{ProgArrayMap, ProgramRef};
+    let map = map(MapKind::ProgArray, 4, 4, 4);
+    let programs = map.as_any().downcast_ref::<ProgArrayMap>().unwrap();
+    let program: Arc<dyn std::any::Any + Send + Sync> = Arc::new("a program");
+    programs.set(1, ProgramRef { id: 42, program: program.clone() }, 0).unwrap();
+    assert_eq!(map.lookup_bytes(&key(1)).unwrap(), key(42));
+    assert!(Arc::ptr_eq(&programs.get(1).unwrap().program, &program));
+    assert_eq!(map.update_bytes(&key(1), &key(3), 0), Err(MapError::BadDescriptor));
+    map.delete_bytes(&key(1)).unwrap();
+    assert_eq!((Arc::strong_count(&program), map.delete_bytes(&key(1))), (1, Err(MapError::NotFound)));
+}

@@ -8,7 +8,11 @@ use std::sync::Arc;
 
 use super::array::ArrayMap;
 use super::hash::HashMap;
+use super::lpm::LpmMap;
 use super::percpu_array::PercpuArrayMap;
+use super::prog_array::ProgArrayMap;
+use super::redirect::{DevmapHashMap, RedirectMap};
+use super::ringbuf::RingbufMap;
 use super::{CreateError, Map, MapDef, MapFlags, MapKind};
 use crate::mem::Slab;
 
@@ -54,18 +58,33 @@ fn create_kind(def: &MapDef, cpus: u32) -> Result<Arc<dyn Map>, CreateError> {
             check_hash(def)?;
             Ok(Arc::new(HashMap::new(def, cpus)?))
         }
-        MapKind::ProgArray
-        | MapKind::PerfEventArray
-        | MapKind::LpmTrie
+        MapKind::LpmTrie => {
+            check_lpm(def)?;
+            Ok(Arc::new(LpmMap::new(def, cpus)?))
+        }
+        MapKind::Ringbuf => {
+            check_ringbuf(def)?;
+            Ok(Arc::new(RingbufMap::new(def, cpus)?))
+        }
+        MapKind::Devmap | MapKind::Cpumap | MapKind::Xskmap => {
+            check_redirect(def)?;
+            Ok(Arc::new(RedirectMap::new(def, cpus)?))
+        }
+        MapKind::DevmapHash => {
+            check_redirect(def)?;
+            check_buckets(def)?;
+            Ok(Arc::new(DevmapHashMap::new(def, cpus)?))
+        }
+        MapKind::ProgArray => {
+            check_array(def, MapFlags::RDONLY | MapFlags::WRONLY)?;
+            require(def, def.value_size == 4, EINVAL, "value_size must be 4")?;
+            Ok(Arc::new(ProgArrayMap::new(def, cpus)))
+        }
+        MapKind::PerfEventArray
         | MapKind::ArrayOfMaps
         | MapKind::HashOfMaps
-        | MapKind::Devmap
-        | MapKind::Cpumap
-        | MapKind::Xskmap
         | MapKind::Queue
         | MapKind::Stack
-        | MapKind::DevmapHash
-        | MapKind::Ringbuf
         | MapKind::BloomFilter
         | MapKind::UserRingbuf
         | MapKind::TaskStorage
@@ -93,6 +112,12 @@ const ACCESS: MapFlags =
 pub(super) fn slab(kind: MapKind, bytes: Option<u64>) -> Result<Slab, CreateError> {
     let bytes = bytes.ok_or(CreateError::NoMemory { kind, bytes: u64::MAX })?;
     Slab::new(bytes).map_err(|error| CreateError::NoMemory { kind, bytes: error.len })
+}
+
+/// As [`slab`], for memory of which most may never be touched.
+pub(super) fn sparse_slab(kind: MapKind, bytes: Option<u64>) -> Result<Slab, CreateError> {
+    let bytes = bytes.ok_or(CreateError::NoMemory { kind, bytes: u64::MAX })?;
+    Slab::sparse(bytes).map_err(|error| CreateError::NoMemory { kind, bytes: error.len })
 }
 
 /// Refuses with `rule` and `errno` unless `holds`.
@@ -141,6 +166,38 @@ fn check_hash(def: &MapDef) -> Result<(), CreateError> {
     if percpu {
         check_percpu_value(def)?;
     }
+    check_buckets(def)
+}
+
+fn check_buckets(def: &MapDef) -> Result<(), CreateError> {
     let buckets = u64::from(def.max_entries).next_power_of_two();
     require(def, buckets <= MOST_BUCKETS, E2BIG, "max_entries is too large")
+}
+
+fn check_lpm(def: &MapDef) -> Result<(), CreateError> {
+    require(def, def.max_entries > 0, EINVAL, "max_entries must not be 0")?;
+    let preallocated = !def.flags.contains(MapFlags::NO_PREALLOC);
+    require(def, !preallocated, EINVAL, "flag BPF_F_NO_PREALLOC is required")?;
+    check_flags(def, ACCESS | MapFlags::NO_PREALLOC | MapFlags::NUMA_NODE | MapFlags::ZERO_SEED)?;
+    require(def, (5..=260).contains(&def.key_size), EINVAL, "key_size must be from 5 to 260")?;
+    let fits = (1..=LARGEST_ELEMENT - 256 - 40).contains(&u64::from(def.value_size));
+    require(def, fits, EINVAL, "value_size is 0 or too large")
+}
+
+fn check_ringbuf(def: &MapDef) -> Result<(), CreateError> {
+    check_flags(def, MapFlags::NUMA_NODE)?;
+    require(def, def.key_size == 0, EINVAL, "key_size must be 0")?;
+    require(def, def.value_size == 0, EINVAL, "value_size must be 0")?;
+    let pages = (def.max_entries as usize).is_multiple_of(rustix::param::page_size());
+    let size = def.max_entries.is_power_of_two() && pages;
+    require(def, size, EINVAL, "max_entries must be a power of two and a multiple of the page size")
+}
+
+fn check_redirect(def: &MapDef) -> Result<(), CreateError> {
+    require(def, def.max_entries > 0, EINVAL, "max_entries must not be 0")?;
+    require(def, def.key_size == 4, EINVAL, "key_size must be 4")?;
+    let access = if def.kind == MapKind::Cpumap { MapFlags::empty() } else { ACCESS };
+    check_flags(def, access | MapFlags::NUMA_NODE)?;
+    let sizes: &[u32] = if def.kind == MapKind::Xskmap { &[4] } else { &[4, 8] };
+    require(def, sizes.contains(&def.value_size), EINVAL, "value_size must be that of a redirect target")
 }

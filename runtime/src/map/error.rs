@@ -40,6 +40,9 @@ pub enum MapError {
     /// EAGAIN
     #[error("try again")]
     Again,
+    /// EBADF
+    #[error("no such descriptor")]
+    BadDescriptor,
     /// Any other, by number.
     #[error("errno {0}")]
     Other(i32),
@@ -61,6 +64,7 @@ impl MapError {
             Self::OpNotSupported => 95,
             Self::Busy => 16,
             Self::Again => 11,
+            Self::BadDescriptor => 9,
             Self::Other(errno) => errno,
         }
     }

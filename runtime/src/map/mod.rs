@@ -14,7 +14,11 @@ mod create;
 mod def;
 mod error;
 mod hash;
+mod lpm;
 mod percpu_array;
+mod prog_array;
+pub mod redirect;
+pub mod ringbuf;
 mod state;
 pub mod user;
 mod value;
@@ -27,6 +31,7 @@ use crate::mem::{Bytes, BytesMut, Slab};
 pub use create::create;
 pub use def::{InlineLookup, MapDef, MapFlags, MapKind, SpecialField, SpecialKind};
 pub use error::{CreateError, MapError};
+pub use prog_array::{ProgArrayMap, ProgramRef};
 pub use state::MapState;
 
 /// Address of the bytes of one value; valid while its map lives (INV-3). Access goes through `mem`.

@@ -5,7 +5,8 @@ use std::ops::Deref;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed};
 
-use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
+use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
 
 use super::{Bytes, BytesMut, WordSize, raw};
 
@@ -63,23 +64,60 @@ impl Slab {
             return Ok(Self { base: NonNull::<u128>::dangling().cast(), len: 0, origin: Origin::Empty });
         }
         if size >= MAPPING_THRESHOLD {
-            let rounded = size.next_multiple_of(rustix::param::page_size());
-            // SAFETY: INV-3: a new anonymous mapping at an address of the kernel's choice replaces nothing.
-            let base = unsafe {
-                mmap_anonymous(
-                    std::ptr::null_mut(),
-                    rounded,
-                    ProtFlags::READ | ProtFlags::WRITE,
-                    MapFlags::PRIVATE,
-                )
-            };
-            let base = base.ok().and_then(|base| NonNull::new(base.cast())).ok_or(error)?;
-            return Ok(Self { base, len: size, origin: Origin::Mapping(rounded) });
+            return Self::map(size, MapFlags::PRIVATE).ok_or(error);
         }
         let layout = Layout::from_size_align(size.next_multiple_of(8), ALIGN).map_err(|_| error)?;
         // SAFETY: INV-3: the layout has a size above zero.
         let base = NonNull::new(unsafe { alloc_zeroed(layout) }).ok_or(error)?;
         Ok(Self { base, len: size, origin: Origin::Heap(layout) })
+    }
+
+    /// `len` zeroed bytes most of which may never be touched: the system promises address space only.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`], for a length that has no room in the address space.
+    pub fn sparse(len: u64) -> Result<Self, OutOfMemory> {
+        if len < MAPPING_THRESHOLD as u64 {
+            return Self::new(len);
+        }
+        let size = usize::try_from(len).ok().filter(|&size| size <= isize::MAX as usize / 2);
+        size.and_then(|size| Self::map(size, MapFlags::PRIVATE | MapFlags::NORESERVE))
+            .ok_or(OutOfMemory { len })
+    }
+
+    /// `len` zeroed bytes, a multiple of the page size above 0, that are visible twice: byte `i` and byte `len + i` of
+    /// this slab of `2 * len` bytes are the same. A piece that crosses the end of a ring is contiguous so.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`], also for a length that is no multiple of the page size.
+    pub fn mirrored(len: u64) -> Result<Self, OutOfMemory> {
+        let error = OutOfMemory { len };
+        let size = usize::try_from(len).ok().filter(|&size| size <= isize::MAX as usize / 4).ok_or(error)?;
+        if size == 0 || !size.is_multiple_of(rustix::param::page_size()) {
+            return Err(error);
+        }
+        let file = memfd_create("beelift-ring", MemfdFlags::CLOEXEC).map_err(|_| error)?;
+        ftruncate(&file, len).map_err(|_| error)?;
+        let whole = Self::map(2 * size, MapFlags::PRIVATE | MapFlags::NORESERVE).ok_or(error)?;
+        for half in [0, size] {
+            let at = whole.range(half as u64, len);
+            let protection = ProtFlags::READ | ProtFlags::WRITE;
+            // SAFETY: INV-3: replaces pages of the mapping that `whole` owns, which nobody else knows yet.
+            unsafe { mmap(at.cast(), size, protection, MapFlags::SHARED | MapFlags::FIXED, &file, 0) }
+                .map_err(|_| error)?;
+        }
+        Ok(whole)
+    }
+
+    /// An anonymous mapping of at least one byte.
+    fn map(size: usize, flags: MapFlags) -> Option<Self> {
+        let rounded = size.next_multiple_of(rustix::param::page_size());
+        // SAFETY: INV-3: a new anonymous mapping at an address of the kernel's choice replaces nothing.
+        let base = unsafe {
+            mmap_anonymous(std::ptr::null_mut(), rounded, ProtFlags::READ | ProtFlags::WRITE, flags)
+        };
+        let base = NonNull::new(base.ok()?.cast())?;
+        Some(Self { base, len: size, origin: Origin::Mapping(rounded) })
     }
 
     /// Address of the first byte, as programs see it.
@@ -374,6 +412,25 @@ mod tests {
         for len in [u64::MAX, i64::MAX as u64, 1 << 60] {
             assert_eq!(Slab::new(len).unwrap_err(), OutOfMemory { len });
         }
+    }
+
+    #[test]
+    fn both_halves_of_a_mirrored_slab_are_the_same() {
+        let slab = Slab::mirrored(8192).unwrap();
+        assert_eq!(slab.len(), 16384);
+        slab.write(8190, &[1, 2, 3, 4]);
+        assert_eq!((slab.to_vec(0, 2), slab.to_vec(16382, 2)), (vec![3, 4], vec![1, 2]));
+        for len in [0, 1, 4097, 1 << 60, u64::MAX] {
+            assert_eq!(Slab::mirrored(len).unwrap_err(), OutOfMemory { len });
+        }
+    }
+
+    #[test]
+    fn a_sparse_slab_may_be_larger_than_memory() {
+        let slab = Slab::sparse(1 << 40).unwrap();
+        slab.write((1 << 40) - 1, &[7]);
+        assert_eq!(slab.to_vec((1 << 40) - 2, 2), [0, 7]);
+        assert!(Slab::sparse(1 << 60).is_err());
     }
 
     #[test]

@@ -18,6 +18,8 @@ pub(super) struct Geometry {
     pub(super) value_bytes: u64,
     /// Whether there is a reference word.
     pub(super) references: bool,
+    /// Whether most elements may never be touched.
+    pub(super) sparse: bool,
 }
 
 /// Pieces of memory by index.
@@ -37,7 +39,8 @@ impl Elements {
         let value_at = key_at + u64::from(geometry.key_size).next_multiple_of(8);
         let stride = value_at + geometry.value_bytes;
         let bytes = u64::from(count).checked_mul(stride).ok_or(OutOfMemory { len: u64::MAX })?;
-        Ok(Self { words: Words::new(bytes)?, count, stride, key_at, value_at, key_size: geometry.key_size })
+        let words = if geometry.sparse { Words::sparse(bytes) } else { Words::new(bytes) }?;
+        Ok(Self { words, count, stride, key_at, value_at, key_size: geometry.key_size })
     }
 
     /// Pieces.

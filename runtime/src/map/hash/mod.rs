@@ -6,8 +6,8 @@
 //! written in place, as there. A full `lru` table evicts the element that was not looked up for the longest time,
 //! approximately: a clock hand gives each element that was looked up a second round.
 //!
-//! `BPF_F_NO_PREALLOC` changes nothing: untouched elements cost address space only. `BPF_F_NO_COMMON_LRU` changes
-//! nothing either: all CPU slots share one clock.
+//! Untouched elements cost no memory; with `BPF_F_NO_PREALLOC` the system need not even promise it.
+//! `BPF_F_NO_COMMON_LRU` changes nothing: all CPU slots share one clock.
 #![forbid(unsafe_code)]
 
 mod clock;
@@ -22,7 +22,7 @@ use self::clock::Clock;
 use self::elements::{Elements, Geometry};
 use self::free::FreeList;
 use self::table::{Chain, Table};
-use super::create::slab;
+use super::create::{slab, sparse_slab};
 use super::value::PercpuValues;
 use super::{
     CreateError, Element, ElementKey, Map, MapDef, MapError, MapFlags, MapKind, MapState, UpdateFlags,
@@ -72,15 +72,17 @@ impl HashMap {
         let stride = state.layout().stride();
         let lru = matches!(def.kind, MapKind::LruHash | MapKind::LruPercpuHash);
         let limit = def.max_entries;
+        let sparse = def.flags.contains(MapFlags::NO_PREALLOC);
         let (values, value_bytes, count) = if def.is_percpu() {
             let cpu_stride = stride * u64::from(limit);
-            let memory = slab(def.kind, cpu_stride.checked_mul(u64::from(state.cpus())))?;
+            let bytes = cpu_stride.checked_mul(u64::from(state.cpus()));
+            let memory = if sparse { sparse_slab(def.kind, bytes) } else { slab(def.kind, bytes) }?;
             (Values::Percpu(PercpuValues::new(memory, cpu_stride, &state)), 0, limit)
         } else {
             let spares = (0..state.cpus()).map(|cpu| AtomicU64::new(u64::from(limit) + u64::from(cpu) + 1));
             (Values::Inline { spares: spares.collect() }, stride, limit + state.cpus())
         };
-        let geometry = Geometry { key_size: def.key_size, value_bytes, references: lru };
+        let geometry = Geometry { key_size: def.key_size, value_bytes, references: lru, sparse };
         let seed = if def.flags.contains(MapFlags::ZERO_SEED) {
             0
         } else {

@@ -1,0 +1,110 @@
+//! `prog_array`: programs by index, the targets of tail calls.
+//!
+//! User space has no program descriptors, so programs come in through [`ProgArrayMap::set`]; bytes that claim to be a
+//! descriptor are a bad one. Not here: performing the tail call.
+#![forbid(unsafe_code)]
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::array::{index_of, next_index};
+use super::{Map, MapDef, MapError, MapState, UpdateFlags, ValuePtr, update_flags};
+use crate::mem::{Bytes, Slab};
+
+/// A program as a map holds it: opaque to the runtime.
+#[derive(Clone)]
+pub struct ProgramRef {
+    /// What user space reads back.
+    pub id: u32,
+    /// Whatever the one who performs tail calls needs.
+    pub program: Arc<dyn Any + Send + Sync>,
+}
+
+/// A `prog_array` map.
+pub struct ProgArrayMap {
+    state: MapState,
+    programs: Mutex<BTreeMap<u32, ProgramRef>>,
+}
+
+impl ProgArrayMap {
+    pub(super) fn new(def: &MapDef, cpus: u32) -> Self {
+        Self { state: MapState::new(def, cpus), programs: Mutex::default() }
+    }
+
+    /// Stores a program.
+    ///
+    /// # Errors
+    /// [`MapError::Invalid`] for flags, [`MapError::TooBig`] past the end, as the kernel.
+    pub fn set(&self, index: u32, program: ProgramRef, flags: UpdateFlags) -> Result<(), MapError> {
+        self.check_update(index, flags)?;
+        self.programs().insert(index, program);
+        Ok(())
+    }
+
+    /// The program of a slot.
+    #[must_use]
+    pub fn get(&self, index: u32) -> Option<ProgramRef> {
+        self.programs().get(&index).cloned()
+    }
+
+    fn check_update(&self, index: u32, flags: UpdateFlags) -> Result<(), MapError> {
+        if flags != update_flags::ANY {
+            return Err(MapError::Invalid);
+        }
+        if index < self.def().max_entries { Ok(()) } else { Err(MapError::TooBig) }
+    }
+
+    fn programs(&self) -> MutexGuard<'_, BTreeMap<u32, ProgramRef>> {
+        self.programs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Map for ProgArrayMap {
+    fn state(&self) -> &MapState {
+        &self.state
+    }
+
+    /// Programs cannot look into these maps.
+    fn lookup(&self, _cpu: u32, _key: &[u8]) -> Option<ValuePtr> {
+        None
+    }
+
+    fn update(&self, _cpu: u32, _key: &[u8], _value: Bytes<'_>, _flags: UpdateFlags) -> Result<(), MapError> {
+        Err(MapError::NotSupported)
+    }
+
+    fn delete(&self, key: &[u8]) -> Result<(), MapError> {
+        let index = index_of(key).ok_or(MapError::Invalid)?;
+        if index >= self.def().max_entries {
+            return Err(MapError::TooBig);
+        }
+        self.programs().remove(&index).map(drop).ok_or(MapError::NotFound)
+    }
+
+    fn next_key(&self, key: Option<&[u8]>) -> Result<Vec<u8>, MapError> {
+        next_index(key, self.def().max_entries)
+    }
+
+    fn read_value(&self, key: &[u8], _flags: UpdateFlags) -> Result<Vec<u8>, MapError> {
+        let index = index_of(key).ok_or(MapError::Invalid)?;
+        self.get(index).map(|program| program.id.to_ne_bytes().to_vec()).ok_or(MapError::NotFound)
+    }
+
+    fn write_value(&self, key: &[u8], _value: &[u8], flags: UpdateFlags) -> Result<(), MapError> {
+        self.check_update(index_of(key).ok_or(MapError::Invalid)?, flags)?;
+        Err(MapError::BadDescriptor)
+    }
+
+    fn contains(&self, _address: u64, _len: u64) -> bool {
+        false
+    }
+
+    fn memory(&self, _address: u64) -> Option<&Slab> {
+        None
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
