@@ -1,6 +1,6 @@
 //! The binary interface between generated code, the interpreter and the runtime.
 //!
-//! Generated code is entered as `extern "C" fn(&ExecContext, r1: u64) -> u64` (r0) through the trampoline of
+//! Generated code is entered as `extern "C" fn(&ExecContext, r1: u64, r2: u64) -> u64` (r0) through the trampoline of
 //! `beelift::exec`. It reads and writes [`ExecContext`] fields at the offsets of [`offset`]. A helper is
 //! `extern "C" fn(&ExecContext, u64, u64, u64, u64, u64) -> u64` ([`HelperFn`]).
 //!
@@ -11,14 +11,19 @@
 
 use std::cell::Cell;
 
+use crate::ctx::Context;
 use crate::environment::Environment;
+pub use crate::helper::Probe;
 use crate::map::MapHandle;
 
 /// Entry of a helper as generated code calls it.
-pub type HelperFn = extern "C" fn(&ExecContext, u64, u64, u64, u64, u64) -> u64;
+///
+/// Unsafe to call: the registers must satisfy the helper's prototype (INV-8), which the verifier proves for
+/// generated code and `helper::call_checked` checks for the interpreter.
+pub type HelperFn = unsafe extern "C" fn(&ExecContext<'_>, u64, u64, u64, u64, u64) -> u64;
 
 /// Never returns: leaves generated code. Called only with the context of the running program.
-pub type TrapExit = extern "C" fn(&ExecContext) -> !;
+pub type TrapExit = extern "C" fn(&ExecContext<'_>) -> !;
 
 /// Everything one run of a program needs; the hidden first argument of generated code and helpers.
 ///
@@ -42,6 +47,10 @@ pub struct ExecContext<'a> {
     pub tail_calls: Cell<u32>,
     /// Address of the native context structure (r1 at entry).
     pub context: Cell<u64>,
+    /// The context of the run: helpers move and copy its packet through it.
+    pub ctx: &'a dyn Context,
+    /// Memory that helpers may look into beyond their arguments.
+    pub probe: Probe,
     /// Maps of the program by slot: for helpers that need more than the handle passed to them.
     pub maps: &'a [Box<MapHandle>],
     /// Clock, random numbers, routes and the like.

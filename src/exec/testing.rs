@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use beelift_runtime::TrapKind;
 use beelift_runtime::abi::{ExecContext, HelperFn};
+use beelift_runtime::ctx::MemoryContext;
 use beelift_runtime::environment::Environment;
 use beelift_runtime::helper::Effects;
 use beelift_runtime::map::MapHandle;
@@ -35,6 +36,7 @@ pub(crate) fn load(code: CompiledCode, helpers: &dyn Fn(u32) -> Option<HelperFn>
 /// Runs a program of the type `memory` on a buffer with some fuel.
 pub(crate) fn run(program: &JitProgram, buffer: &mut [u8], fuel: u64) -> Result<u64, (TrapKind, u32)> {
     let maps: [Box<MapHandle>; 0] = [];
+    let ctx = MemoryContext::from_bytes(&[]).expect("memory");
     let cx = ExecContext {
         trap: Cell::new(0),
         trap_insn: Cell::new(0),
@@ -44,6 +46,8 @@ pub(crate) fn run(program: &JitProgram, buffer: &mut [u8], fuel: u64) -> Result<
         cpu: 3,
         tail_calls: Cell::new(0),
         context: Cell::new(buffer.as_mut_ptr() as u64),
+        ctx: &ctx,
+        probe: Default::default(),
         maps: &maps,
         environment: &Nowhere,
         effects: &Effects::default(),

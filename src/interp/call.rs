@@ -3,7 +3,8 @@
 
 use beelift_runtime::TrapKind;
 use beelift_runtime::abi::ExecContext;
-use beelift_runtime::helper::{ArgKind, Helper, MemAccess};
+use beelift_runtime::ctx::ProgramType;
+use beelift_runtime::helper::{self, ArgKind, BadArgument, Helper, MemAccess};
 use beelift_runtime::map::MapHandle;
 use beelift_runtime::mem::Fault;
 
@@ -43,22 +44,23 @@ pub(super) fn supported(helper: &Helper) -> Result<(), String> {
             | ArgKind::Map
             | ArgKind::MapKey
             | ArgKind::MapValue
+            | ArgKind::MapValueOrNull
             | ArgKind::MapValueUninit
             | ArgKind::Context
+            | ArgKind::ContextOrNull
             | ArgKind::Mem { .. }
             | ArgKind::FixedMem { .. }
             | ArgKind::Size
             | ArgKind::SizeOrZero
             | ArgKind::AllocSize
             | ArgKind::RingbufMem
-            | ArgKind::ConstStr
-            | ArgKind::Int { .. } => continue,
+            | ArgKind::ConstStr => continue,
             ArgKind::Callback | ArgKind::StackOrNull => "callbacks",
             ArgKind::SpinLock => "spin locks",
             ArgKind::Timer => "timers",
             ArgKind::Dynptr { .. } => "dynptrs",
-            ArgKind::SockCommon => "sockets",
-            ArgKind::BtfId(name) => name,
+            ArgKind::Sock { .. } => "sockets",
+            ArgKind::BtfId { name, .. } => name,
             ArgKind::Kptr => "kptrs",
             ArgKind::PercpuBtfId => "per-CPU kernel variables",
         };
@@ -73,23 +75,30 @@ pub(super) fn supported(helper: &Helper) -> Result<(), String> {
 /// An argument is not what the prototype asks for, or the helper trapped.
 pub(super) fn call(
     helper: &Helper,
+    program_type: ProgramType,
     cx: &ExecContext<'_>,
     memory: &Memory<'_>,
     arguments: [u64; 5],
 ) -> Result<u64, Refusal> {
     let mut map: Option<&MapHandle> = None;
-    for (index, (kind, value)) in helper.proto.args.into_iter().zip(arguments).enumerate() {
+    let args = helper.proto_for(program_type).args;
+    for (index, (kind, value)) in args.into_iter().zip(arguments).enumerate() {
         if kind == ArgKind::Map {
             map = cx.maps.iter().map(|handle| &**handle).find(|handle| handle_address(handle) == value);
             map.ok_or(ARGUMENT)?;
             continue;
         }
-        let next = helper.proto.args.get(index + 1).copied().zip(arguments.get(index + 1).copied());
+        let next = args.get(index + 1).copied().zip(arguments.get(index + 1).copied());
         argument(kind, value, next, map, memory)?;
     }
-    let function = helper.function.ok_or(Refusal { kind: TrapKind::HelperMissing, fault: None })?;
-    let [r1, r2, r3, r4, r5] = arguments;
-    let result = function(cx, r1, r2, r3, r4, r5);
+    let result =
+        helper::call_checked(helper, program_type, cx, memory.regions(), arguments).map_err(|fault| {
+            match fault.reason {
+                BadArgument::NoBody => Refusal { kind: TrapKind::HelperMissing, fault: None },
+                BadArgument::Memory(fault) => fault.into(),
+                _ => ARGUMENT,
+            }
+        })?;
     match TrapKind::from_code(cx.trap.get()) {
         None => Ok(result),
         Some(kind) => Err(Refusal { kind, fault: None }),
@@ -112,9 +121,12 @@ fn argument(
         ArgKind::None | ArgKind::Anything | ArgKind::AllocSize | ArgKind::Map => Ok(()),
         ArgKind::MapKey => of_map(|map| map.map.def().key_size, Direction::Read),
         ArgKind::MapValue => of_map(|map| map.map.def().value_size, Direction::Read),
+        ArgKind::MapValueOrNull if value == 0 => Ok(()),
+        ArgKind::MapValueOrNull => of_map(|map| map.map.def().value_size, Direction::Read),
         ArgKind::MapValueUninit => of_map(|map| map.map.def().value_size, Direction::Write),
         ArgKind::Context if value == memory.context() => Ok(()),
-        ArgKind::Context => Err(ARGUMENT),
+        ArgKind::ContextOrNull if value == 0 || value == memory.context() => Ok(()),
+        ArgKind::Context | ArgKind::ContextOrNull => Err(ARGUMENT),
         ArgKind::Mem { access, nullable } => {
             let Some((ArgKind::Size | ArgKind::SizeOrZero, size)) = next else { return Err(ARGUMENT) };
             if value == 0 {
@@ -130,9 +142,6 @@ fn argument(
                 return Err(ARGUMENT);
             }
             memory.check_plain(value, u64::from(size), direction(access)).map_err(Refusal::from)
-        }
-        ArgKind::Int { size } => {
-            memory.check_plain(value, u64::from(size), Direction::Write).map_err(Refusal::from)
         }
         ArgKind::Size => {
             if value == 0 {
@@ -150,8 +159,8 @@ fn argument(
         | ArgKind::SpinLock
         | ArgKind::Timer
         | ArgKind::Dynptr { .. }
-        | ArgKind::SockCommon
-        | ArgKind::BtfId(_)
+        | ArgKind::Sock { .. }
+        | ArgKind::BtfId { .. }
         | ArgKind::Kptr
         | ArgKind::PercpuBtfId => Err(ARGUMENT),
     }

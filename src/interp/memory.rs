@@ -56,6 +56,11 @@ impl<'a> Memory<'a> {
         self.frames.set(self.frames.get() - 1);
     }
 
+    /// Everything but frames and fields.
+    pub(super) const fn regions(&self) -> &Regions<'a> {
+        &self.regions
+    }
+
     /// Address of the context.
     pub(super) const fn context(&self) -> u64 {
         self.context

@@ -206,7 +206,8 @@ impl Run<'_, '_> {
             Callee::Helper(id) => {
                 let helper = self.interp.helpers[&id];
                 let arguments = Reg::ARGS.map(|reg| self.get(reg));
-                let result = call::call(helper, self.cx, &self.memory, arguments)?;
+                let result =
+                    call::call(helper, self.interp.program.prog_type, self.cx, &self.memory, arguments)?;
                 self.set(Reg::R0, result);
                 self.destroy_arguments();
                 Ok(Step::Next)

@@ -1,0 +1,167 @@
+//! Checks of a helper's arguments at run time, for the interpreter, which runs programs that nobody verified.
+#![forbid(unsafe_code)]
+
+use super::proto::{ArgKind, MemAccess};
+use super::registry::Helper;
+use crate::abi::{ExecContext, HelperFn};
+use crate::ctx::ProgramType;
+use crate::map::{Map, MapHandle};
+use crate::mem::{Fault, Regions, WordSize};
+
+/// Longest constant string.
+const STRING_MAX: u64 = 4096;
+
+/// An argument that the prototype does not allow.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("argument r{register} of {helper}: {reason}")]
+pub struct ArgumentFault {
+    /// Name of the helper.
+    pub helper: &'static str,
+    /// Register, 1 to 5; 0 for the helper itself.
+    pub register: u8,
+    /// What is wrong.
+    pub reason: BadArgument,
+}
+
+/// What is wrong with an argument.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum BadArgument {
+    /// Memory the program may not access that way.
+    #[error("{0}")]
+    Memory(Fault),
+    /// Not a map of the program.
+    #[error("{0:#x} is not a map")]
+    NotAMap(u64),
+    /// Not the program's context.
+    #[error("{0:#x} is not the context")]
+    NotTheContext(u64),
+    /// A size of zero where one is needed.
+    #[error("size must not be zero")]
+    ZeroSize,
+    /// A size that is no size.
+    #[error("size {0} is too large")]
+    Size(u64),
+    /// A pointer that is not aligned as needed.
+    #[error("{0:#x} is not aligned")]
+    Unaligned(u64),
+    /// A string without end.
+    #[error("string at {0:#x} does not end")]
+    Unterminated(u64),
+    /// Not a record of one of the program's ring buffers.
+    #[error("{0:#x} is not a ring buffer record")]
+    NotARecord(u64),
+    /// User space cannot serve arguments of this kind.
+    #[error("arguments of this kind are not supported")]
+    Unsupported,
+    /// The helper has no body.
+    #[error("no body in user space")]
+    NoBody,
+}
+
+/// Checks all arguments; the function to call if they are as the prototype wants them.
+pub(super) fn arguments(
+    helper: &Helper,
+    program_type: ProgramType,
+    cx: &ExecContext<'_>,
+    regions: &Regions<'_>,
+    registers: [u64; 5],
+) -> Result<HelperFn, ArgumentFault> {
+    let fault = |register, reason| ArgumentFault { helper: helper.name, register, reason };
+    let function = helper.function.ok_or(fault(0, BadArgument::NoBody))?;
+    let args = helper.proto_for(program_type).args;
+    let mut map = None;
+    for (i, (&kind, &value)) in args.iter().zip(&registers).enumerate() {
+        let bad = |reason| fault(i as u8 + 1, reason);
+        if kind == ArgKind::Map {
+            map = Some(find_map(cx.maps, value).ok_or(bad(BadArgument::NotAMap(value)))?);
+            continue;
+        }
+        let next = registers.get(i + 1).copied().unwrap_or(0);
+        argument(kind, value, next, map, cx, regions).map_err(bad)?;
+    }
+    Ok(function)
+}
+
+/// The program's map whose handle lies at `address`.
+fn find_map(maps: &[Box<MapHandle>], address: u64) -> Option<&dyn Map> {
+    let handle = maps.iter().find(|handle| handle_address(handle) == address)?;
+    Some(&*handle.map)
+}
+
+/// The value of a map register.
+pub(super) fn handle_address(handle: &MapHandle) -> u64 {
+    std::ptr::from_ref(handle).expose_provenance() as u64
+}
+
+fn argument(
+    kind: ArgKind,
+    value: u64,
+    next: u64,
+    map: Option<&dyn Map>,
+    cx: &ExecContext<'_>,
+    regions: &Regions<'_>,
+) -> Result<(), BadArgument> {
+    let memory = |len: u64, write| regions.check(value, len, write).map_err(BadArgument::Memory);
+    let key_size = map.map_or(0, |map| u64::from(map.def().key_size));
+    let value_size = map.map_or(0, |map| u64::from(map.def().value_size));
+    match kind {
+        ArgKind::None | ArgKind::Anything | ArgKind::Map => Ok(()),
+        ArgKind::MapKey => memory(key_size, false),
+        ArgKind::MapValue => memory(value_size, false),
+        ArgKind::MapValueOrNull => {
+            if value == 0 {
+                Ok(())
+            } else {
+                memory(value_size, false)
+            }
+        }
+        ArgKind::MapValueUninit => memory(value_size, true),
+        ArgKind::Context | ArgKind::ContextOrNull => {
+            let allowed = value == cx.context.get() || (kind == ArgKind::ContextOrNull && value == 0);
+            if allowed { Ok(()) } else { Err(BadArgument::NotTheContext(value)) }
+        }
+        // Its size is the next register, whatever kind of size that is.
+        ArgKind::Mem { access, .. } => {
+            if next > u64::from(u32::MAX) {
+                return Err(BadArgument::Size(next));
+            }
+            memory(next, access != MemAccess::Read)
+        }
+        ArgKind::FixedMem { size, access, align } => {
+            if !value.is_multiple_of(u64::from(align)) {
+                return Err(BadArgument::Unaligned(value));
+            }
+            memory(u64::from(size), access != MemAccess::Read)
+        }
+        ArgKind::Size => {
+            if value == 0 {
+                Err(BadArgument::ZeroSize)
+            } else {
+                Ok(())
+            }
+        }
+        ArgKind::SizeOrZero | ArgKind::AllocSize => Ok(()),
+        ArgKind::RingbufMem => {
+            // The ring buffer itself refuses addresses that are not the start of a reserved record.
+            let found = cx.maps.iter().any(|handle| handle.map.contains(value, 1));
+            if found { Ok(()) } else { Err(BadArgument::NotARecord(value)) }
+        }
+        ArgKind::ConstStr => {
+            for address in (value..value.saturating_add(STRING_MAX)).take(STRING_MAX as usize) {
+                if regions.load(address, WordSize::B1).map_err(BadArgument::Memory)? == 0 {
+                    return Ok(());
+                }
+            }
+            Err(BadArgument::Unterminated(value))
+        }
+        ArgKind::Callback
+        | ArgKind::StackOrNull
+        | ArgKind::SpinLock
+        | ArgKind::Timer
+        | ArgKind::Dynptr { .. }
+        | ArgKind::Sock { .. }
+        | ArgKind::BtfId { .. }
+        | ArgKind::Kptr
+        | ArgKind::PercpuBtfId => Err(BadArgument::Unsupported),
+    }
+}

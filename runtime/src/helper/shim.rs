@@ -1,0 +1,254 @@
+//! The unsafe room of helpers: one native function a helper, made by one macro.
+//!
+//! A shim turns registers into typed arguments, calls the body (safe code), and turns a panic of the body into a
+//! trap: unwinding must not cross generated code. It may be called by generated code of a verified program, which
+//! proved every argument (INV-8), or through [`call_checked`], which checks them first.
+
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr::NonNull;
+
+use super::registry::Helper;
+use super::{ArgumentFault, check, map, world};
+use crate::abi::ExecContext;
+use crate::ctx::ProgramType;
+use crate::map::{Map, MapHandle};
+use crate::mem::{Bytes, BytesMut, Regions};
+use crate::trap::TrapKind;
+
+/// Longest key that is copied to the stack; longer ones are rare and go to the heap.
+const SHORT_KEY: usize = 64;
+
+/// A map key in program memory.
+#[derive(Clone, Copy)]
+pub(super) struct Key<'a>(Bytes<'a>);
+
+impl Key<'_> {
+    /// Calls `f` with a private copy, so that no other thread can change the key under the map's hands.
+    #[inline]
+    pub(super) fn with<R>(self, f: impl FnOnce(&[u8]) -> R) -> R {
+        let mut short = [0; SHORT_KEY];
+        let len = self.0.len() as usize;
+        match short.get_mut(..len) {
+            Some(key) => {
+                self.0.read(0, key);
+                f(key)
+            }
+            None => f(&self.0.to_vec()),
+        }
+    }
+}
+
+/// What a body returns, as r0.
+trait Result0 {
+    fn into_r0(self) -> u64;
+}
+impl Result0 for u64 {
+    fn into_r0(self) -> u64 {
+        self
+    }
+}
+impl Result0 for i64 {
+    fn into_r0(self) -> u64 {
+        self.cast_unsigned()
+    }
+}
+impl Result0 for () {
+    fn into_r0(self) -> u64 {
+        0
+    }
+}
+
+/// r1 to r5 of a call.
+struct Args<'a> {
+    registers: [u64; 5],
+    cx: &'a ExecContext<'a>,
+}
+
+/// Each method reads the registers of the given numbers (from 1) as the prototype types them.
+///
+/// # Safety
+/// INV-8, for all of them: the registers satisfy the helper's prototype.
+impl<'a> Args<'a> {
+    #[inline]
+    fn register(&self, number: usize) -> u64 {
+        self.registers[number - 1]
+    }
+
+    unsafe fn u64(&self, number: usize) -> u64 {
+        self.register(number)
+    }
+
+    unsafe fn u32(&self, number: usize) -> u32 {
+        self.register(number) as u32
+    }
+
+    #[inline]
+    unsafe fn map(&self, number: usize) -> &'a dyn Map {
+        let handle: *const MapHandle = std::ptr::with_exposed_provenance(self.register(number) as usize);
+        // SAFETY: INV-8: a map argument is the address of a handle that the program keeps alive.
+        let handle = unsafe { &*handle };
+        &*handle.map
+    }
+
+    #[inline]
+    unsafe fn bytes(&self, number: usize, len: u64) -> Bytes<'a> {
+        if len == 0 {
+            return Bytes::from(&[]);
+        }
+        let at: *const u8 = std::ptr::with_exposed_provenance(self.register(number) as usize);
+        // SAFETY: INV-8, INV-6: a memory argument points to that many readable bytes for the whole call.
+        unsafe { Bytes::new(at, len as usize) }
+    }
+
+    #[inline]
+    unsafe fn bytes_mut(&self, number: usize, len: u64) -> BytesMut<'a> {
+        // A non-null pointer for empty memory.
+        let address =
+            if len == 0 { self.cx.effects as *const _ as usize } else { self.register(number) as usize };
+        let at: *mut u8 = std::ptr::with_exposed_provenance_mut(address);
+        // SAFETY: INV-8, INV-6: a memory argument points to that many writable bytes for the whole call.
+        unsafe { BytesMut::new(at, len as usize) }
+    }
+
+    #[inline]
+    unsafe fn key(&self, map: usize, number: usize) -> Key<'a> {
+        // SAFETY: INV-8: the map argument is one.
+        let size = unsafe { self.map(map) }.def().key_size;
+        // SAFETY: INV-8: a key argument points to `key_size` bytes.
+        Key(unsafe { self.bytes(number, u64::from(size)) })
+    }
+
+    #[inline]
+    unsafe fn value(&self, map: usize, number: usize) -> Bytes<'a> {
+        // SAFETY: INV-8: the map argument is one.
+        let size = unsafe { self.map(map) }.def().value_size;
+        // SAFETY: INV-8: a value argument points to `value_size` bytes.
+        unsafe { self.bytes(number, u64::from(size)) }
+    }
+
+    #[inline]
+    unsafe fn value_mut(&self, map: usize, number: usize) -> BytesMut<'a> {
+        // SAFETY: INV-8: the map argument is one.
+        let size = unsafe { self.map(map) }.def().value_size;
+        // SAFETY: INV-8: a value argument points to `value_size` bytes.
+        unsafe { self.bytes_mut(number, u64::from(size)) }
+    }
+}
+
+/// `name = body(kind(registers), …);`
+macro_rules! shims {
+    ($($name:ident = $body:path [$($kind:ident($($register:literal),*)),*];)*) => {
+        $(
+            /// # Safety
+            /// INV-8: the registers satisfy the helper's prototype.
+            pub(super) unsafe extern "C" fn $name(
+                cx: &ExecContext<'_>, r1: u64, r2: u64, r3: u64, r4: u64, r5: u64,
+            ) -> u64 {
+                let _args = Args { registers: [r1, r2, r3, r4, r5], cx };
+                guard(cx, || {
+                    // SAFETY: INV-8: by the contract of this function.
+                    $body(cx $(, unsafe { _args.$kind($($register),*) })*).into_r0()
+                })
+            }
+        )*
+    };
+}
+
+shims! {
+    map_lookup_elem = map::lookup_elem[map(1), key(1, 2)];
+    map_update_elem = map::update_elem[map(1), key(1, 2), value(1, 3), u64(4)];
+    map_delete_elem = map::delete_elem[map(1), key(1, 2)];
+    map_lookup_percpu_elem = map::lookup_percpu_elem[map(1), key(1, 2), u32(3)];
+    map_push_elem = map::push_elem[map(1), value(1, 2), u64(3)];
+    map_pop_elem = map::pop_elem[map(1), value_mut(1, 2)];
+    map_peek_elem = map::peek_elem[map(1), value_mut(1, 2)];
+    ktime_get_ns = world::ktime_get_ns[];
+    ktime_get_boot_ns = world::ktime_get_boot_ns[];
+    ktime_get_coarse_ns = world::ktime_get_coarse_ns[];
+    ktime_get_tai_ns = world::ktime_get_tai_ns[];
+    jiffies64 = world::jiffies64[];
+    get_prandom_u32 = world::get_prandom_u32[];
+    get_smp_processor_id = world::get_smp_processor_id[];
+    get_numa_node_id = world::get_numa_node_id[];
+}
+
+/// Runs a body; a panic becomes `TrapKind::HelperPanic`.
+#[inline]
+fn guard(cx: &ExecContext<'_>, body: impl FnOnce() -> u64) -> u64 {
+    match catch_unwind(AssertUnwindSafe(body)) {
+        Ok(r0) => r0,
+        Err(payload) => {
+            let message = payload
+                .downcast_ref::<&str>()
+                .copied()
+                .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+                .unwrap_or("unknown panic");
+            cx.effects.set_panic(message);
+            // Nothing with a destructor may be alive when native frames are left.
+            drop(payload);
+            trap(cx, TrapKind::HelperPanic)
+        }
+    }
+}
+
+/// Stops the run: leaves native code, or returns to the interpreter, which looks at `trap`.
+#[cold]
+fn trap(cx: &ExecContext<'_>, kind: TrapKind) -> u64 {
+    cx.trap.set(kind.code());
+    if let Some(exit) = cx.trap_exit {
+        exit(cx);
+    }
+    0
+}
+
+/// Calls a helper with arguments that nobody verified: checks them against its prototype and `regions` first.
+///
+/// # Errors
+/// [`ArgumentFault`] for the first argument that the prototype does not allow, or a helper without a body.
+///
+/// # Panics
+/// In a native run, whose traps would skip the clean-up here.
+pub fn call_checked(
+    helper: &Helper,
+    program_type: ProgramType,
+    cx: &ExecContext<'_>,
+    regions: &Regions<'_>,
+    registers: [u64; 5],
+) -> Result<u64, ArgumentFault> {
+    assert!(cx.trap_exit.is_none(), "native runs call helpers directly");
+    let function = check::arguments(helper, program_type, cx, regions, registers)?;
+    let [r1, r2, r3, r4, r5] = registers;
+    let _probing = Probing::start(&cx.probe, regions);
+    // SAFETY: INV-8: the arguments were checked against the prototype just now.
+    Ok(unsafe { function(cx, r1, r2, r3, r4, r5) })
+}
+
+/// Lets helpers of the interpreter see the run's regions while one runs; empty in native runs.
+#[derive(Default)]
+pub struct Probe(Cell<Option<NonNull<Regions<'static>>>>);
+
+/// Clears the probe again, whatever happens.
+struct Probing<'a>(&'a Probe);
+
+impl<'a> Probing<'a> {
+    fn start(probe: &'a Probe, regions: &'a Regions<'_>) -> Self {
+        probe.0.set(Some(NonNull::from(regions).cast()));
+        Self(probe)
+    }
+}
+
+impl Drop for Probing<'_> {
+    fn drop(&mut self) {
+        self.0.0.set(None);
+    }
+}
+
+impl Probe {
+    /// Calls `f` with the regions of an interpreted run, if it is one.
+    pub(super) fn regions<R>(&self, f: impl FnOnce(&Regions<'_>) -> R) -> Option<R> {
+        let regions = self.0.get()?;
+        // SAFETY: INV-9: only `Probing` sets the pointer, and takes it back before its borrow ends.
+        Some(f(unsafe { regions.as_ref() }))
+    }
+}
