@@ -1,12 +1,38 @@
 //! BTF: types of an object or of the kernel, CO-RE relocation, source lines.
 //!
 //! In: the bytes of `.BTF` and `.BTF.ext`. Out: [`Btf`], an index over the bytes; a type is decoded when it is
-//! looked at. Not here: which maps and programs an object has (`elf`).
+//! looked at ([`Btf::get`]). Reading checks everything once, so that later look-ups cannot fail; what may still
+//! be endless (types that contain themselves) is bounded by depth and by a budget of visits where it is walked.
+//! Not here: which maps and programs an object has (`elf`).
 #![forbid(unsafe_code)]
 
+mod build;
+mod builtin;
 mod error;
+mod ext;
+mod fields;
+mod kernel;
+mod parse;
+mod print;
+mod relocate;
+mod types;
+mod value;
 
+pub use build::BtfBuilder;
+pub use builtin::builtin;
 pub use error::BtfError;
+pub use ext::{BtfExt, CoreRecord, FuncRecord, LineRecord, SectionRecords};
+pub use fields::special_fields;
+pub(crate) use kernel::SectionLayout;
+pub use parse::Btf;
+pub use relocate::{
+    CoreError, CoreKind, CoreOutcome, CoreResult, CoreSource, CoreTarget, KernelTypes, POISON, Relocator,
+};
+pub use types::{
+    Enumerator, Enumerators, FuncLinkage, IntEncoding, Kind, Member, Members, Param, Params, SectionVar,
+    SectionVars, Type, VarLinkage,
+};
+pub use value::Value;
 
 /// Id of a type in a [`Btf`]. 0 is `void`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
@@ -17,31 +43,5 @@ impl TypeId {
     pub const VOID: Self = Self(0);
 }
 
-/// A set of BTF types.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Btf {}
-
-impl Btf {
-    /// Reads and checks the bytes of a `.BTF` section or of `/sys/kernel/btf/vmlinux`.
-    ///
-    /// # Errors
-    /// What is wrong, and where.
-    pub fn parse(_bytes: &[u8]) -> Result<Self, BtfError> {
-        Ok(Self {})
-    }
-    /// The C declaration of a type (`struct key`, `unsigned int [4]`).
-    #[must_use]
-    pub fn type_name(&self, _id: TypeId) -> String {
-        String::new()
-    }
-    /// Renders the bytes of a value of that type: `{ .packets = 3, .bytes = 180 }`.
-    #[must_use]
-    pub fn format_value(&self, _id: TypeId, _bytes: &[u8]) -> Option<String> {
-        None
-    }
-    /// The bytes as `BPF_BTF_LOAD` wants them.
-    #[must_use]
-    pub fn to_kernel_bytes(&self) -> Vec<u8> {
-        Vec::new()
-    }
-}
+/// Longest chain of modifiers, typedefs, arrays or nested structures that is followed.
+pub(crate) const MAX_DEPTH: usize = 32;

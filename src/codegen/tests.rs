@@ -86,6 +86,7 @@ fn verified(insns: Vec<Insn>) -> Verified {
         ksyms: Vec::new(),
         btf: None,
         lines: Vec::new(),
+        relocations: Vec::new(),
     };
     Verified::assume(program, facts)
 }

@@ -108,4 +108,20 @@ pub enum Warning {
         /// Bytes ignored.
         bytes: u32,
     },
+    /// A map attribute that we do not know.
+    #[error("map {map}: attribute {attribute} is ignored")]
+    UnknownMapAttribute {
+        /// Map.
+        map: String,
+        /// Attribute.
+        attribute: String,
+    },
+    /// Data holds addresses, which programs cannot use.
+    #[error("section {section}, offset {offset:#x}: an address in data stays as the compiler left it")]
+    PointersInData {
+        /// Section.
+        section: String,
+        /// Byte offset.
+        offset: u64,
+    },
 }

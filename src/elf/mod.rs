@@ -15,7 +15,16 @@ use crate::isa::MapSlot;
 
 pub mod section;
 
+mod code;
+mod data;
 mod error;
+mod externs;
+mod file;
+mod legacy;
+mod maps;
+mod parse;
+
+pub(crate) use code::{CodeSection, Function, Reference};
 
 pub use error::{ElfError, Warning};
 
@@ -40,6 +49,8 @@ pub struct ProgramDef {
     pub slots: u32,
     /// BTF id of its `FUNC`, or 0.
     pub btf_func: u32,
+    /// Whether `prog_type` is a guess from the beginning of the section name or from the type of the context.
+    pub guessed: bool,
 }
 
 /// A global variable that lives in a global-data map.
@@ -84,6 +95,8 @@ pub struct Extern {
     pub weak: bool,
     /// BTF id of its type (`FUNC` of a kfunc, type of a variable), 0 when it has none (`void`).
     pub btf_type: u32,
+    /// Whether it has a value: only kernel configuration can have one here.
+    pub set: bool,
 }
 
 /// What a map holds when it is created, besides `MapDef::initial`: references to other maps and programs.
@@ -103,6 +116,13 @@ pub enum MapEntry {
         /// Symbol name of the program.
         program: String,
     },
+    /// A function pointer in the value of a `struct_ops` map is that program.
+    Callback {
+        /// Byte offset in the value.
+        offset: u32,
+        /// Symbol name of the program.
+        program: String,
+    },
 }
 
 /// A BPF object.
@@ -116,6 +136,7 @@ pub struct Object {
     license: String,
     kernel_version: u32,
     btf: Option<Arc<Btf>>,
+    code: Vec<CodeSection>,
     warnings: Vec<Warning>,
 }
 
@@ -124,8 +145,8 @@ impl Object {
     ///
     /// # Errors
     /// What in the file is not understood, and where. Bytes from anywhere may be given.
-    pub fn parse(_bytes: &[u8]) -> Result<Self, ElfError> {
-        Err(ElfError::Unsupported { what: "everything, for a few minutes more" })
+    pub fn parse(bytes: &[u8]) -> Result<Self, ElfError> {
+        parse::parse(bytes)
     }
     /// Programs, in the order of sections and offsets.
     #[must_use]
@@ -152,6 +173,12 @@ impl Object {
     pub fn map_mut(&mut self, name: &str) -> Option<&mut MapDef> {
         Arc::make_mut(&mut self.maps).iter_mut().find(|map| map.name == name)
     }
+    /// Adds a map that the object does not define.
+    pub fn add_map(&mut self, def: MapDef) -> MapSlot {
+        let slot = MapSlot(u32::try_from(self.maps.len()).unwrap_or(u32::MAX));
+        self.maps = self.maps.iter().cloned().chain([def]).collect();
+        slot
+    }
     /// Maps and programs that maps hold from the start.
     #[must_use]
     pub fn map_entries(&self) -> &[(MapSlot, MapEntry)] {
@@ -167,12 +194,28 @@ impl Object {
     pub fn global(&self, name: &str) -> Option<&Global> {
         self.globals.iter().find(|global| global.name == name)
     }
-    /// Sets the initial bytes of a global variable.
+    /// Sets the initial bytes of a global variable or of a kernel configuration value.
     ///
     /// # Errors
     /// No such variable, or another size.
-    pub fn set_global(&mut self, name: &str, _bytes: &[u8]) -> Result<(), ElfError> {
-        Err(ElfError::NoSuchGlobal { name: name.to_owned() })
+    pub fn set_global(&mut self, name: &str, bytes: &[u8]) -> Result<(), ElfError> {
+        let Some(global) = self.globals.iter().find(|global| global.name == name) else {
+            return Err(ElfError::NoSuchGlobal { name: name.to_owned() });
+        };
+        let (size, slot) = (global.size, global.map.0 as usize);
+        if size as usize != bytes.len() {
+            return Err(ElfError::GlobalSize { name: name.to_owned(), size, given: bytes.len() });
+        }
+        let map = &mut Arc::make_mut(&mut self.maps)[slot];
+        let total = map.value_size as usize;
+        let initial = map.initial.get_or_insert_with(|| vec![0; total].into());
+        let at = global.offset as usize;
+        // Offset and size were checked against the section on reading.
+        Arc::make_mut(initial)[at..at + bytes.len()].copy_from_slice(bytes);
+        for symbol in &mut self.externs {
+            symbol.set |= symbol.name == name;
+        }
+        Ok(())
     }
     /// Symbols expected from outside.
     #[must_use]
@@ -193,6 +236,10 @@ impl Object {
     #[must_use]
     pub fn btf(&self) -> Option<&Arc<Btf>> {
         self.btf.as_ref()
+    }
+    /// Sections of instructions; `Reference::Function` indexes them.
+    pub(crate) fn code(&self) -> &[CodeSection] {
+        &self.code
     }
     /// What was odd but no error.
     #[must_use]

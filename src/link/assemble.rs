@@ -52,13 +52,14 @@ impl Program {
     ) -> Result<Self, AssembleError> {
         let assembly = assemble(source, helper)?;
         let maps = maps(&assembly)?;
-        let mut program = Self::from_slots(prog_type, &assembly.slots, maps)?;
+        let mut program = Self::from_unchecked_slots(prog_type, &assembly.slots, maps)?;
         "assembly".clone_into(&mut program.name);
         program.kfuncs = assembly.kfuncs.iter().map(|name| kfunc(name)).collect();
         program.ksyms = assembly.ksyms.iter().map(|name| ksym(name)).collect();
         program.subprograms =
             subprograms(&program.insns, |entry| name_at(&assembly, program.pcs[entry.index()]));
         program.lines = lines(&program.pcs, &assembly, source);
+        program.check_slots()?;
         Ok(program)
     }
 }
@@ -76,7 +77,7 @@ fn name_at(assembly: &Assembly, pc: Pc) -> Option<String> {
 }
 
 /// Subprograms of raw instructions: the first instruction and whatever is called or used as a callback.
-fn subprograms(insns: &[Insn], name: impl Fn(InsnId) -> Option<String>) -> Vec<Subprogram> {
+pub(super) fn subprograms(insns: &[Insn], name: impl Fn(InsnId) -> Option<String>) -> Vec<Subprogram> {
     let called = insns.iter().filter_map(effects::subprogram);
     let mut entries: Vec<_> = std::iter::once(InsnId(0)).chain(called).collect();
     entries.sort_unstable();

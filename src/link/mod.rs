@@ -9,42 +9,20 @@ use std::sync::Arc;
 use beelift_runtime::MapDef;
 use beelift_runtime::ctx::ProgramType;
 
-use crate::elf::Object;
-use crate::isa::{Insn, InsnId, Pc, Slot};
+use crate::btf::CoreOutcome;
+use crate::isa::{Callee, Const64, Insn, InsnId, Pc, Slot, decode};
 
 mod assemble;
 pub mod cfg;
 mod error;
+mod join;
 mod trap;
 
 pub use assemble::AssembleError;
+pub use cfg::Cfg;
 pub use error::LinkError;
+pub use join::{LinkOptions, link, link_raw_text};
 pub use trap::{Trap, TrapFrame};
-
-/// How to link.
-#[derive(Clone, Debug, Default)]
-pub struct LinkOptions {}
-
-/// Links one program of an object with the subprograms it calls.
-///
-/// # Errors
-/// A reference that leads nowhere, a CO-RE relocation without an answer, bytes that are no instruction.
-pub fn link(_object: &Object, name: &str, _options: &LinkOptions) -> Result<Program, LinkError> {
-    Err(LinkError::NoSuchProgram { name: name.to_owned() })
-}
-
-/// Links the `.text` section of an object behind `prologue`: raw functions with map relocations, run as a
-/// program of that type. The prologue falls through into offset 0 of `.text`.
-///
-/// # Errors
-/// As [`link`].
-pub fn link_raw_text(
-    _object: &Object,
-    _prog_type: ProgramType,
-    _prologue: &[Slot],
-) -> Result<Program, LinkError> {
-    Err(LinkError::NoSuchProgram { name: ".text".to_owned() })
-}
 
 /// Linkage of a subprogram: a global one is verified alone, against its BTF prototype.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -144,21 +122,40 @@ pub struct Program {
     pub btf: Option<Arc<crate::btf::Btf>>,
     /// Source lines, by ascending instruction.
     pub lines: Vec<LineInfo>,
+    /// CO-RE relocations, by ascending instruction, and what became of them.
+    pub relocations: Vec<CoreOutcome>,
 }
 
 impl Program {
-    /// A program from raw instructions. Immediates of map loads are indexes of `maps`.
+    /// A program from raw instructions. Immediates of map loads are indexes of `maps`; subprograms are what
+    /// calls and function addresses name.
     ///
     /// # Errors
-    /// Bytes that are no instruction; an index past `maps`.
+    /// Bytes that are no instruction; an index past `maps`; kfuncs and kernel symbols, which raw numbers do not
+    /// name.
     pub fn from_slots(
         prog_type: ProgramType,
         slots: &[Slot],
         maps: Arc<[MapDef]>,
     ) -> Result<Self, LinkError> {
-        let code = crate::isa::decode(slots)?;
+        let program = Self::from_unchecked_slots(prog_type, slots, maps)?;
+        program.check_slots()?;
+        Ok(program)
+    }
+    /// As [`Program::from_slots`], but numbers of maps, kfuncs and kernel symbols may still name nothing.
+    fn from_unchecked_slots(
+        prog_type: ProgramType,
+        slots: &[Slot],
+        maps: Arc<[MapDef]>,
+    ) -> Result<Self, LinkError> {
+        let code = decode(slots)?;
+        if code.insns.is_empty() {
+            return Err(LinkError::Empty);
+        }
+        let subprograms =
+            assemble::subprograms(&code.insns, |entry| (entry == InsnId(0)).then(|| "main".to_owned()));
         Ok(Self {
-            name: String::new(),
+            name: "main".to_owned(),
             section: String::new(),
             prog_type,
             attach_type: 0,
@@ -167,13 +164,54 @@ impl Program {
             license: "GPL".to_owned(),
             insns: code.insns,
             pcs: code.pcs,
-            subprograms: Vec::new(),
+            subprograms,
             maps,
             kfuncs: Vec::new(),
             ksyms: Vec::new(),
             btf: None,
             lines: Vec::new(),
+            relocations: Vec::new(),
         })
+    }
+    /// Every number in an instruction names something that the program has.
+    fn check_slots(&self) -> Result<(), LinkError> {
+        for (insn, &at) in self.insns.iter().zip(&self.pcs) {
+            let (what, number, count) = match *insn {
+                Insn::Const { value, .. } => match value {
+                    Const64::Imm(_) | Const64::Function(_) => continue,
+                    Const64::Map(map)
+                    | Const64::MapValue(map, _)
+                    | Const64::MapIndex(map)
+                    | Const64::MapIndexValue(map, _) => ("map", map.0, self.maps.len()),
+                    Const64::Ksym(ksym) => ("kernel symbol", ksym.0, self.ksyms.len()),
+                },
+                Insn::Call(Callee::Kfunc { kfunc, .. }) => ("kfunc", kfunc.0, self.kfuncs.len()),
+                Insn::Call(Callee::Helper(_) | Callee::Subprogram(_) | Callee::Register(_))
+                | Insn::Alu { .. }
+                | Insn::Load { .. }
+                | Insn::Store { .. }
+                | Insn::Atomic { .. }
+                | Insn::LoadAcquire { .. }
+                | Insn::StoreRelease { .. }
+                | Insn::MayGoto { .. }
+                | Insn::AddrSpaceCast { .. }
+                | Insn::Swap { .. }
+                | Insn::Jump { .. }
+                | Insn::Branch { .. }
+                | Insn::LegacyPacket { .. }
+                | Insn::Exit => continue,
+            };
+            if number as usize >= count {
+                return Err(LinkError::NoSuchSlot { at, what, number });
+            }
+        }
+        Ok(())
+    }
+    /// The instruction that starts at a slot, if one does.
+    #[must_use]
+    pub fn insn_at(&self, pc: Pc) -> Option<InsnId> {
+        let index = self.pcs.binary_search(&pc).ok()?;
+        Some(InsnId(u32::try_from(index).ok()?))
     }
     /// The line an instruction belongs to.
     #[must_use]

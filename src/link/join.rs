@@ -1,0 +1,512 @@
+//! Joining: a program and the functions it needs become one list of slots, with references by number.
+//!
+//! In: an [`Object`]. Out: a [`Program`]. Functions follow the program in the order in which a walk over its
+//! instructions meets them, each followed by what it needs first itself: the order of the kernel's own loader
+//! library, so that listings and logs can be compared.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use beelift_runtime::MapDef;
+use beelift_runtime::ctx::ProgramType;
+
+use super::{Kfunc, Ksym, LineInfo, LinkError, Linkage, Program, Subprogram};
+use crate::btf::{Btf, CoreOutcome, CoreTarget, FuncLinkage, Kind, Relocator, TypeId};
+use crate::elf::{CodeSection, ExternKind, Function, Object, ProgramDef, Reference};
+use crate::isa::opcode as raw;
+use crate::isa::{InsnId, MapSlot, Pc, Slot, decode};
+
+/// Opcode of a wide immediate's first slot.
+const WIDE: u8 = raw::LD | raw::IMM | raw::DW;
+/// Opcode of a call.
+const CALL: u8 = raw::JMP | raw::CALL;
+/// Slots of the largest program we join.
+const MAX_SLOTS: usize = 1 << 22;
+
+/// How to link.
+#[derive(Clone, Debug)]
+pub struct LinkOptions {
+    /// Types that CO-RE relocations are answered from: for each relocation the first of them that knows its
+    /// root type.
+    pub core_targets: Vec<CoreTarget>,
+    /// Program type instead of the one that the section name tells. With it any function of the object may be
+    /// linked as a program.
+    pub prog_type: Option<ProgramType>,
+}
+
+impl Default for LinkOptions {
+    /// For user space: the built-in context types, then the object's own, then the running kernel's.
+    fn default() -> Self {
+        Self {
+            core_targets: vec![CoreTarget::Builtin, CoreTarget::Own, CoreTarget::kernel()],
+            prog_type: None,
+        }
+    }
+}
+
+impl LinkOptions {
+    /// For loading into the running kernel: its types only.
+    #[must_use]
+    pub fn for_kernel() -> Self {
+        Self { core_targets: vec![CoreTarget::kernel()], prog_type: None }
+    }
+}
+
+/// Links one program of an object with the subprograms it calls.
+///
+/// # Errors
+/// A reference that leads nowhere, a CO-RE relocation that is not understood, bytes that are no instruction.
+pub fn link(object: &Object, name: &str, options: &LinkOptions) -> Result<Program, LinkError> {
+    let def = object.program(name);
+    let found = find(object, name, def.is_some() || options.prog_type.is_none());
+    let (section, function) = found.ok_or_else(|| LinkError::NoSuchProgram { name: name.to_owned() })?;
+    let prog_type = options.prog_type.or(def.and_then(|def| def.prog_type));
+    let Some(prog_type) = prog_type else {
+        let section = object.code()[section].name.clone();
+        return Err(LinkError::UnknownType { program: name.to_owned(), section });
+    };
+    let mut joiner = Joiner::new(object);
+    joiner.join((section, function))?;
+    joiner.finish(name, prog_type, def, options)
+}
+
+/// Links the `.text` section of an object behind `prologue`: raw functions with map relocations, run as a
+/// program of that type. The prologue falls through into offset 0 of `.text`; its map loads carry slots of the
+/// object's maps ([`Object::add_map`] adds more).
+///
+/// # Errors
+/// As [`link`].
+pub fn link_raw_text(
+    object: &Object,
+    prog_type: ProgramType,
+    prologue: &[Slot],
+) -> Result<Program, LinkError> {
+    let no_text = || LinkError::NoSuchProgram { name: ".text".to_owned() };
+    let section = object.code().iter().position(|code| code.name == ".text").ok_or_else(no_text)?;
+    let function = object.code()[section].function_at(0).ok_or_else(no_text)?;
+    let name = object.code()[section].functions[function].name.clone();
+    let mut joiner = Joiner::new(object);
+    joiner.slots.extend_from_slice(prologue);
+    joiner.join((section, function))?;
+    let options = LinkOptions { prog_type: Some(prog_type), ..LinkOptions::default() };
+    joiner.finish(&name, prog_type, None, &options)
+}
+
+/// Where a function is: entry points first.
+fn find(object: &Object, name: &str, programs_only: bool) -> Option<Place> {
+    let search = |wanted: &dyn Fn(&Function) -> bool| {
+        object.code().iter().enumerate().find_map(|(section, code)| {
+            let function =
+                code.functions.iter().position(|function| function.name == name && wanted(function));
+            function.map(|function| (section, function))
+        })
+    };
+    search(&|function| function.program).or_else(|| if programs_only { None } else { search(&|_| true) })
+}
+
+/// A function by section and index in it.
+type Place = (usize, usize);
+
+/// A function in the output.
+struct Piece {
+    place: Place,
+    /// First output slot of its own instructions.
+    start: usize,
+}
+
+/// A reference from an output slot to a function.
+struct Fixup {
+    slot: usize,
+    to: Place,
+    /// Address of the function rather than a call.
+    address: bool,
+    /// Where the instruction came from, for messages.
+    from: (usize, u32),
+}
+
+struct Joiner<'a> {
+    object: &'a Object,
+    slots: Vec<Slot>,
+    pieces: Vec<Piece>,
+    placed: HashMap<Place, usize>,
+    fixups: Vec<Fixup>,
+    kfuncs: Vec<Kfunc>,
+    ksyms: Vec<Ksym>,
+    /// Slots given to externs.
+    externs: HashMap<usize, u32>,
+}
+
+impl<'a> Joiner<'a> {
+    fn new(object: &'a Object) -> Self {
+        Self {
+            object,
+            slots: Vec::new(),
+            pieces: Vec::new(),
+            placed: HashMap::new(),
+            fixups: Vec::new(),
+            kfuncs: Vec::new(),
+            ksyms: Vec::new(),
+            externs: HashMap::new(),
+        }
+    }
+
+    fn code(&self, place: Place) -> (&'a CodeSection, &'a Function) {
+        let code = &self.object.code()[place.0];
+        (code, &code.functions[place.1])
+    }
+
+    /// Appends a function and, depth first, all it refers to. An explicit stack: objects may nest calls deeply.
+    fn join(&mut self, program: Place) -> Result<(), LinkError> {
+        let mut stack = vec![(self.append(program)?, 0)];
+        while let Some((piece, next)) = stack.pop() {
+            let place = self.pieces[piece].place;
+            let (_, function) = self.code(place);
+            let mut slot = function.start + next;
+            while slot < function.end {
+                let opcode = self.code(place).0.slots[slot as usize].opcode();
+                let width = if opcode == WIDE { 2 } else { 1 };
+                let to = match opcode {
+                    WIDE => self.wide(piece, slot)?,
+                    CALL => self.call(piece, slot)?,
+                    _ => {
+                        self.no_reference(place, slot)?;
+                        None
+                    }
+                };
+                slot += width;
+                if let Some(to) = to.filter(|to| !self.placed.contains_key(to)) {
+                    stack.push((piece, slot - function.start));
+                    stack.push((self.append(to)?, 0));
+                    break;
+                }
+            }
+        }
+        for fixup in &self.fixups {
+            let target = self.placed[&fixup.to];
+            let distance = target as i64 - fixup.slot as i64 - 1;
+            let Ok(distance) = i32::try_from(distance) else {
+                return Err(LinkError::TooLarge { limit: MAX_SLOTS });
+            };
+            let old = self.slots[fixup.slot];
+            let src = if fixup.address { raw::PSEUDO_FUNC } else { raw::PSEUDO_CALL };
+            self.slots[fixup.slot] = Slot::new(old.opcode(), old.dst(), src, 0, distance);
+            if fixup.address {
+                match self.slots.get_mut(fixup.slot + 1) {
+                    Some(high) => *high = Slot::default(),
+                    None => return Err(self.error(fixup.from, "a wide immediate is cut in half")),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, place: Place) -> Result<usize, LinkError> {
+        let (code, function) = self.code(place);
+        let body = &code.slots[function.start as usize..function.end as usize];
+        if self.slots.len() + body.len() > MAX_SLOTS {
+            return Err(LinkError::TooLarge { limit: MAX_SLOTS });
+        }
+        // The program starts where its prologue does.
+        let entry = if self.pieces.is_empty() { 0 } else { self.slots.len() };
+        self.placed.insert(place, entry);
+        self.pieces.push(Piece { place, start: self.slots.len() });
+        self.slots.extend_from_slice(body);
+        Ok(self.pieces.len() - 1)
+    }
+
+    fn error(&self, (section, slot): (usize, u32), what: impl Into<String>) -> LinkError {
+        let section = self.object.code()[section].name.clone();
+        LinkError::Reference { section, slot, what: what.into() }
+    }
+
+    fn function_at(&self, from: (usize, u32), section: usize, slot: u32) -> Result<Place, LinkError> {
+        let function = self.object.code()[section].function_at(slot);
+        function.map(|function| (section, function)).ok_or_else(|| {
+            let name = &self.object.code()[section].name;
+            self.error(from, format!("no function starts at instruction {slot} of section {name}"))
+        })
+    }
+
+    /// A relocation on an instruction that can take none.
+    fn no_reference(&self, place: Place, slot: u32) -> Result<(), LinkError> {
+        match self.code(place).0.reference_at(slot) {
+            Some(Reference::Broken(what)) => Err(self.error((place.0, slot), what.clone())),
+            Some(_) => Err(self.error((place.0, slot), "relocation on an instruction that takes none")),
+            None => Ok(()),
+        }
+    }
+
+    /// Output index of an input slot.
+    fn out(&self, piece: usize, slot: u32) -> usize {
+        let (_, function) = self.code(self.pieces[piece].place);
+        self.pieces[piece].start + (slot - function.start) as usize
+    }
+
+    fn patch_wide(&mut self, piece: usize, slot: u32, src: u8, low: u32, high: u32) -> Result<(), LinkError> {
+        let at = self.out(piece, slot);
+        let from = (self.pieces[piece].place.0, slot);
+        let (_, function) = self.code(self.pieces[piece].place);
+        if slot + 1 >= function.end {
+            return Err(self.error(from, "a wide immediate is cut in half"));
+        }
+        let old = self.slots[at];
+        self.slots[at] = Slot::new(old.opcode(), old.dst(), src, 0, low.cast_signed());
+        self.slots[at + 1] = Slot::new(0, 0, 0, 0, high.cast_signed());
+        Ok(())
+    }
+
+    fn wide(&mut self, piece: usize, slot: u32) -> Result<Option<Place>, LinkError> {
+        let place = self.pieces[piece].place;
+        let from = (place.0, slot);
+        let (code, _) = self.code(place);
+        match code.reference_at(slot) {
+            None if code.slots[slot as usize].src() == raw::PSEUDO_FUNC => {
+                let target = i64::from(slot) + 1 + i64::from(code.slots[slot as usize].imm());
+                self.function_reference(piece, slot, place.0, target, true).map(Some)
+            }
+            None => Ok(None),
+            Some(Reference::Map(map)) => {
+                self.patch_wide(piece, slot, raw::PSEUDO_MAP_FD, map.0, 0)?;
+                Ok(None)
+            }
+            Some(Reference::MapValue(map, offset)) => {
+                self.config_is_set(from, *map, *offset)?;
+                self.patch_wide(piece, slot, raw::PSEUDO_MAP_VALUE, map.0, *offset)?;
+                Ok(None)
+            }
+            Some(Reference::Function { section, slot: target }) => {
+                self.function_reference(piece, slot, *section, i64::from(*target), true).map(Some)
+            }
+            Some(Reference::Extern(index)) => {
+                let ksym = self.ksym(*index);
+                self.patch_wide(piece, slot, raw::PSEUDO_BTF_ID, ksym, 0)?;
+                Ok(None)
+            }
+            Some(Reference::Broken(what)) => Err(self.error(from, what.clone())),
+        }
+    }
+
+    fn call(&mut self, piece: usize, slot: u32) -> Result<Option<Place>, LinkError> {
+        let place = self.pieces[piece].place;
+        let from = (place.0, slot);
+        let (code, _) = self.code(place);
+        let insn = code.slots[slot as usize];
+        match code.reference_at(slot) {
+            None if insn.src() == raw::PSEUDO_CALL => {
+                let target = i64::from(slot) + 1 + i64::from(insn.imm());
+                self.function_reference(piece, slot, place.0, target, false).map(Some)
+            }
+            None => Ok(None),
+            Some(Reference::Function { section, slot: target }) => {
+                self.function_reference(piece, slot, *section, i64::from(*target), false).map(Some)
+            }
+            Some(Reference::Extern(index)) => {
+                let symbol = &self.object.externs()[*index];
+                if symbol.kind != ExternKind::Kfunc {
+                    return Err(self.error(from, format!("{} is called but is no function", symbol.name)));
+                }
+                let kfunc = self.kfunc(*index);
+                let at = self.out(piece, slot);
+                self.slots[at] = Slot::new(CALL, 0, raw::PSEUDO_KFUNC_CALL, 0, kfunc.cast_signed());
+                Ok(None)
+            }
+            Some(Reference::Broken(what)) => Err(self.error(from, what.clone())),
+            Some(Reference::Map(_) | Reference::MapValue(..)) => Err(self.error(from, "data is called")),
+        }
+    }
+
+    fn function_reference(
+        &mut self,
+        piece: usize,
+        slot: u32,
+        section: usize,
+        target: i64,
+        address: bool,
+    ) -> Result<Place, LinkError> {
+        let from = (self.pieces[piece].place.0, slot);
+        let target =
+            u32::try_from(target).map_err(|_| self.error(from, "the call leads out of the section"))?;
+        let to = self.function_at(from, section, target)?;
+        let slot = self.out(piece, slot);
+        self.fixups.push(Fixup { slot, to, address, from });
+        Ok(to)
+    }
+
+    fn config_is_set(&self, from: (usize, u32), map: MapSlot, at: u32) -> Result<(), LinkError> {
+        // Most maps are no configuration; externs are few.
+        let unset = self.object.externs().iter().find(|symbol| match symbol.kind {
+            ExternKind::Kconfig { offset, size } => {
+                !symbol.set && !symbol.weak && (offset..offset.saturating_add(size.max(1))).contains(&at)
+            }
+            ExternKind::Ksym | ExternKind::Kfunc => false,
+        });
+        match unset {
+            Some(symbol) if self.object.maps()[map.0 as usize].name == ".kconfig" => {
+                Err(LinkError::ConfigUnset {
+                    section: self.object.code()[from.0].name.clone(),
+                    slot: from.1,
+                    name: symbol.name.clone(),
+                })
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn kfunc(&mut self, index: usize) -> u32 {
+        let symbol = &self.object.externs()[index];
+        let next = u32::try_from(self.kfuncs.len()).expect("externs are few");
+        *self.externs.entry(index).or_insert_with(|| {
+            self.kfuncs.push(Kfunc {
+                name: symbol.name.clone(),
+                weak: symbol.weak,
+                btf_func: symbol.btf_type,
+            });
+            next
+        })
+    }
+
+    fn ksym(&mut self, index: usize) -> u32 {
+        let symbol = &self.object.externs()[index];
+        // A kfunc whose address is taken is a kernel symbol, too: numbers of the two are apart.
+        let known = self.ksyms.iter().position(|ksym| ksym.name == symbol.name);
+        let index = known.unwrap_or_else(|| {
+            self.ksyms.push(Ksym { name: symbol.name.clone(), weak: symbol.weak, btf_type: symbol.btf_type });
+            self.ksyms.len() - 1
+        });
+        u32::try_from(index).expect("externs are few")
+    }
+
+    fn finish(
+        mut self,
+        name: &str,
+        prog_type: ProgramType,
+        def: Option<&ProgramDef>,
+        options: &LinkOptions,
+    ) -> Result<Program, LinkError> {
+        if self.slots.is_empty() {
+            return Err(LinkError::Empty);
+        }
+        let outcomes = self.relocate(options)?;
+        let code = decode(&self.slots)?;
+        let id_of = |slot: usize| -> Option<InsnId> {
+            let pc = Pc(u32::try_from(slot).ok()?);
+            code.pcs.binary_search(&pc).ok().and_then(|index| u32::try_from(index).ok()).map(InsnId)
+        };
+        let end = InsnId(u32::try_from(code.insns.len()).expect("slots are capped"));
+        let btf = self.object.btf();
+        let mut subprograms: Vec<Subprogram> = Vec::with_capacity(self.pieces.len());
+        for (index, piece) in self.pieces.iter().enumerate() {
+            let (code, function) = self.code(piece.place);
+            let entry = if index == 0 { Some(InsnId(0)) } else { id_of(piece.start) };
+            // A function that ends with half a wide immediate swallows the first slot of the next one.
+            let entry = entry.ok_or_else(|| LinkError::Reference {
+                section: code.name.clone(),
+                slot: function.start,
+                what: format!("function {} starts inside a wide immediate", function.name),
+            })?;
+            subprograms.push(Subprogram {
+                name: function.name.clone(),
+                entry,
+                end,
+                linkage: linkage(btf.map(Arc::as_ref), function),
+                btf_func: function.btf_func,
+            });
+        }
+        for index in 1..subprograms.len() {
+            subprograms[index - 1].end = subprograms[index].entry;
+        }
+        let lines = self.lines(&id_of);
+        let relocations = outcomes
+            .into_iter()
+            .filter_map(|(slot, outcome)| id_of(slot).map(|insn| CoreOutcome { insn, ..outcome }))
+            .collect();
+        let section =
+            def.map_or_else(|| self.code(self.pieces[0].place).0.name.clone(), |def| def.section.clone());
+        let maps: Arc<[MapDef]> = Arc::clone(self.object.maps());
+        let program = Program {
+            name: name.to_owned(),
+            section,
+            prog_type,
+            attach_type: def.map_or(0, |def| def.attach_type),
+            prog_flags: def.map_or(0, |def| def.prog_flags),
+            attach_target: def.and_then(|def| def.attach_target.clone()),
+            license: self.object.license().to_owned(),
+            insns: code.insns,
+            pcs: code.pcs,
+            subprograms,
+            maps,
+            kfuncs: self.kfuncs,
+            ksyms: self.ksyms,
+            btf: btf.cloned(),
+            lines,
+            relocations,
+        };
+        program.check_slots()?;
+        Ok(program)
+    }
+
+    /// Applies the CO-RE relocations of all pieces; outcomes by output slot.
+    fn relocate(&mut self, options: &LinkOptions) -> Result<Vec<(usize, CoreOutcome)>, LinkError> {
+        let mut outcomes = Vec::new();
+        let Some(btf) = self.object.btf() else { return Ok(outcomes) };
+        let mut relocator = Relocator::new(btf, &options.core_targets);
+        for piece in &self.pieces {
+            let (code, function) = self.code(piece.place);
+            let end = piece.start + (function.end - function.start) as usize;
+            let first = code.core.partition_point(|record| record.offset / 8 < function.start);
+            let here = code.core[first..].iter().take_while(|record| record.offset / 8 < function.end);
+            for (index, record) in here.enumerate() {
+                let number = u32::try_from(first + index).unwrap_or(u32::MAX);
+                let slot = record.offset / 8;
+                let at = piece.start + (slot - function.start) as usize;
+                let error = |what: String| LinkError::Core { section: code.name.clone(), slot, what };
+                if !record.offset.is_multiple_of(8) {
+                    return Err(error(format!("byte offset {} is inside an instruction", record.offset)));
+                }
+                let outcome = relocator
+                    .apply(record, number, &mut self.slots[at..end])
+                    .map_err(|what| error(what.to_string()))?;
+                outcomes.push((at, outcome));
+            }
+        }
+        Ok(outcomes)
+    }
+
+    fn lines(&self, id_of: &dyn Fn(usize) -> Option<InsnId>) -> Vec<LineInfo> {
+        let Some(btf) = self.object.btf() else { return Vec::new() };
+        let mut known: HashMap<u32, Arc<str>> = HashMap::new();
+        let mut text = |offset: u32| -> Arc<str> {
+            Arc::clone(known.entry(offset).or_insert_with(|| btf.text(offset).trim().into()))
+        };
+        let mut lines = Vec::new();
+        for piece in &self.pieces {
+            let (code, function) = self.code(piece.place);
+            let first = code.lines.partition_point(|line| line.offset / 8 < function.start);
+            for line in code.lines[first..].iter().take_while(|line| line.offset / 8 < function.end) {
+                let at = piece.start + (line.offset / 8 - function.start) as usize;
+                let Some(insn) = id_of(at) else { continue };
+                lines.push(LineInfo {
+                    insn,
+                    file: text(line.file),
+                    text: text(line.text),
+                    btf_file: line.file,
+                    btf_text: line.text,
+                    line: line.line,
+                    column: line.column,
+                });
+            }
+        }
+        // One line an instruction: the kernel refuses records that do not ascend.
+        lines.dedup_by_key(|line| line.insn);
+        lines
+    }
+}
+
+/// A function is verified alone only when its types say that it is visible.
+fn linkage(btf: Option<&Btf>, function: &Function) -> Linkage {
+    let ty = btf.and_then(|btf| btf.get(TypeId(function.btf_func)));
+    match ty.map(|ty| ty.kind) {
+        Some(Kind::Func { linkage: FuncLinkage::Global, .. }) if function.global => Linkage::Global,
+        _ => Linkage::Static,
+    }
+}
