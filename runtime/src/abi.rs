@@ -59,6 +59,47 @@ pub struct ExecContext<'a> {
     pub effects: &'a crate::helper::Effects,
 }
 
+/// What a host gives to one run.
+#[derive(Clone, Copy)]
+pub struct Host<'a> {
+    /// See [`ExecContext::environment`].
+    pub environment: &'a dyn Environment,
+    /// See [`ExecContext::effects`].
+    pub effects: &'a crate::helper::Effects,
+    /// See [`ExecContext::fuel`].
+    pub fuel: u64,
+    /// See [`ExecContext::cpu`].
+    pub cpu: u32,
+}
+
+impl<'a> ExecContext<'a> {
+    /// The context of one run: `context` is what `ctx` gave as r1 when it was entered.
+    #[must_use]
+    pub fn new(
+        host: Host<'a>,
+        ctx: &'a dyn Context,
+        context: u64,
+        maps: &'a [Box<MapHandle>],
+        trap_exit: Option<TrapExit>,
+    ) -> Self {
+        Self {
+            trap: Cell::new(0),
+            trap_insn: Cell::new(0),
+            saved_sp: Cell::new(0),
+            trap_exit,
+            fuel: Cell::new(host.fuel),
+            cpu: host.cpu,
+            tail_calls: Cell::new(0),
+            context: Cell::new(context),
+            ctx,
+            probe: Probe::default(),
+            maps,
+            environment: host.environment,
+            effects: host.effects,
+        }
+    }
+}
+
 /// Byte offsets of [`ExecContext`] fields that generated code touches.
 pub mod offset {
     use super::ExecContext;

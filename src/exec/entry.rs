@@ -13,7 +13,7 @@ use beelift_runtime::abi::ExecContext;
 use beelift_runtime::abi::offset;
 
 /// A program's entry in the platform's C convention.
-pub(super) type Entry = unsafe extern "C" fn(&ExecContext<'_>, u64, u64) -> u64;
+pub(super) type EntryFn = unsafe extern "C" fn(&ExecContext<'_>, u64, u64) -> u64;
 
 /// Calls `entry(cx, r1, r2)` so that [`trap_exit`] can come back here.
 ///
@@ -21,7 +21,7 @@ pub(super) type Entry = unsafe extern "C" fn(&ExecContext<'_>, u64, u64) -> u64;
 /// `entry` is the entry of published code whose program was verified for this context (INV-1, INV-2).
 #[cfg(target_arch = "x86_64")]
 #[unsafe(naked)]
-pub(super) unsafe extern "C" fn enter(cx: &ExecContext<'_>, r1: u64, r2: u64, entry: Entry) -> u64 {
+pub(super) unsafe extern "C" fn enter(cx: &ExecContext<'_>, r1: u64, r2: u64, entry: EntryFn) -> u64 {
     // Six pushes and the return address: 56 bytes; 8 more align the stack to 16 at the call.
     std::arch::naked_asm!(
         "endbr64",
@@ -73,7 +73,7 @@ pub(super) extern "C" fn trap_exit(cx: &ExecContext<'_>) -> ! {
 /// As there.
 #[cfg(target_arch = "aarch64")]
 #[unsafe(naked)]
-pub(super) unsafe extern "C" fn enter(cx: &ExecContext<'_>, r1: u64, r2: u64, entry: Entry) -> u64 {
+pub(super) unsafe extern "C" fn enter(cx: &ExecContext<'_>, r1: u64, r2: u64, entry: EntryFn) -> u64 {
     std::arch::naked_asm!(
         "hint #34", // bti c
         "stp x29, x30, [sp, #-160]!",

@@ -12,4 +12,4 @@ pub(crate) mod testing;
 
 pub use link::{Bindings, LinkError};
 pub use memory::CodeMemory;
-pub use program::JitProgram;
+pub use program::{JitProgram, NativeTrap};

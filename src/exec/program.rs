@@ -2,10 +2,14 @@
 
 use std::sync::Arc;
 
-use beelift_runtime::abi::{ExecContext, HelperFn, TrapExit};
+use beelift_runtime::TrapKind;
+#[cfg(test)]
+use beelift_runtime::abi::TrapExit;
+use beelift_runtime::abi::{ExecContext, HelperFn, Host};
+use beelift_runtime::ctx::{Context, Entry, ProgramType};
 use beelift_runtime::map::MapHandle;
 
-use super::entry::{self, Entry};
+use super::entry::{self, EntryFn};
 use super::link::{Bindings, LinkError, Linked, link};
 use super::memory::CodeMemory;
 use crate::codegen::CompiledCode;
@@ -17,22 +21,55 @@ pub struct JitProgram {
     code: Arc<CompiledCode>,
     /// Keeps the maps alive whose addresses stand in the code (INV-3).
     maps: Arc<[Box<MapHandle>]>,
+    prog_type: ProgramType,
+    attach_type: u32,
+}
+
+/// Why native code stopped, and at which instruction.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NativeTrap {
+    /// What happened.
+    pub kind: TrapKind,
+    /// Where.
+    pub insn: InsnId,
 }
 
 impl JitProgram {
-    /// Binds code to maps and helpers and publishes it.
+    /// Binds code to maps and helpers and publishes it. The code is that of a verified program of the named
+    /// types, and the maps are made from its definitions: only the crate itself can promise that.
     ///
     /// # Errors
     /// A symbol nobody provides, or no executable memory.
-    pub fn load(
+    pub(crate) fn load(
         code: Arc<CompiledCode>,
+        (prog_type, attach_type): (ProgramType, u32),
         memory: &CodeMemory,
         maps: Arc<[Box<MapHandle>]>,
         helpers: &dyn Fn(u32) -> Option<HelperFn>,
     ) -> Result<Self, LinkError> {
         let bindings = Bindings { maps: &maps, helpers, trap_exit: entry::trap_exit as *const () as u64 };
         let linked = link(&code, memory, &bindings)?;
-        Ok(Self { linked, code, maps })
+        Ok(Self { linked, code, maps, prog_type, attach_type })
+    }
+
+    /// Runs the program on a context.
+    ///
+    /// # Errors
+    /// The program trapped.
+    ///
+    /// # Panics
+    /// When the context is one of another program type: ask [`Context::accepts`] first.
+    pub fn run<C: Context>(&self, context: &mut C, host: Host<'_>) -> Result<u64, NativeTrap> {
+        assert!(context.accepts(self.prog_type, self.attach_type), "the context fits the program");
+        let Entry { r1, r2 } = context.enter();
+        let cx = ExecContext::new(host, context, r1, &self.maps, Some(entry::trap_exit));
+        // SAFETY: INV-2, INV-4: the code comes from a `Verified` program of this type (only the crate itself
+        // makes a `JitProgram`), the context is a native one of that type, borrowed for the whole call.
+        let value = unsafe { self.enter(&cx, r1, r2) };
+        match TrapKind::from_code(cx.trap.get()) {
+            None => Ok(value),
+            Some(kind) => Err(NativeTrap { kind, insn: InsnId(cx.trap_insn.get()) }),
+        }
     }
 
     /// Enters the code. Returns r0, or 0 when `cx.trap` is set.
@@ -41,18 +78,18 @@ impl JitProgram {
     /// `cx` was made for this program: `context` and `r1` are the address of a native context of the program's
     /// type, `r2` its length where the type has one, all of it stays valid and unshared during the call, and
     /// the code comes from a program that `verify` accepted for that type (INV-2, INV-4).
-    #[must_use]
-    pub unsafe fn enter(&self, cx: &ExecContext<'_>, r1: u64, r2: u64) -> u64 {
+    pub(crate) unsafe fn enter(&self, cx: &ExecContext<'_>, r1: u64, r2: u64) -> u64 {
         // SAFETY: INV-1: the address is the entry of code that `self.linked` keeps published, and the code
         // generator gives every entry this signature.
-        let entry = unsafe { std::mem::transmute::<usize, Entry>(self.linked.entry as usize) };
+        let entry = unsafe { std::mem::transmute::<usize, EntryFn>(self.linked.entry as usize) };
         // SAFETY: INV-2, INV-4: by the contract of this function.
         unsafe { entry::enter(cx, r1, r2, entry) }
     }
 
     /// What `ExecContext::trap_exit` must hold for native runs.
     #[must_use]
-    pub fn trap_exit() -> TrapExit {
+    #[cfg(test)]
+    pub(crate) fn trap_exit() -> TrapExit {
         // The stub only reads `saved_sp`, which does not depend on the lifetime.
         entry::trap_exit
     }

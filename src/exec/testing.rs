@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use beelift_runtime::TrapKind;
 use beelift_runtime::abi::{ExecContext, HelperFn};
-use beelift_runtime::ctx::MemoryContext;
+use beelift_runtime::ctx::{MemoryContext, ProgramType};
 use beelift_runtime::environment::Environment;
 use beelift_runtime::helper::Effects;
 use beelift_runtime::map::MapHandle;
@@ -30,7 +30,14 @@ impl Environment for Nowhere {
 
 /// Publishes code that names helpers of a test and no maps.
 pub(crate) fn load(code: CompiledCode, helpers: &dyn Fn(u32) -> Option<HelperFn>) -> JitProgram {
-    JitProgram::load(Arc::new(code), &CodeMemory::new(), Arc::from(Vec::new()), helpers).expect("links")
+    JitProgram::load(
+        Arc::new(code),
+        (ProgramType::Memory, 0),
+        &CodeMemory::new(),
+        Arc::from(Vec::new()),
+        helpers,
+    )
+    .expect("links")
 }
 
 /// Runs a program of the type `memory` on a buffer with some fuel.
