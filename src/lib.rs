@@ -1,4 +1,27 @@
-//! beelift runs eBPF programs as native code in user space.
+//! Runs eBPF programs as native code in user space, with the Linux kernel as fallback and oracle.
+//!
+//! ```
+//! use beelift::{Engine, Object, Packet, XdpContext};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let path = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/firewall.bpf.o");
+//! let object = Object::parse(&std::fs::read(path)?)?;
+//! let loaded = Engine::new()?.load(&object)?;
+//! let mut packet = Packet::new(1514)?;
+//! packet.set(&[0; 64])?;
+//! let action = loaded.program("firewall")?.run(&mut XdpContext::new(&mut packet))?;
+//! assert_eq!(action, 2); // XDP_PASS
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A program moves through types; each exists only when the step before it succeeded:
+//!
+//! ```text
+//! bytes → elf::Object → link::Program → verify::Verified → ir::Module → codegen::CompiledCode → exec::JitProgram
+//! ```
+//!
+//! [`Engine`] does these steps and decides which backend runs a program; each layer can be used alone.
 
 pub mod btf;
 #[cfg(feature = "jit")]
@@ -16,3 +39,10 @@ pub mod link;
 pub mod verify;
 
 pub use beelift_runtime as runtime;
+pub use beelift_runtime::ctx::{
+    Context, MemoryContext, Packet, ProgramType, RawContext, SkbContext, XdpContext,
+};
+pub use beelift_runtime::environment::{Environment, FixedEnvironment, HostEnvironment};
+pub use elf::Object;
+pub use engine::{Choice, Collection, Engine, EngineBuilder, Error, Loaded, MapHandle, TypedMap};
+pub use link::{Program, Trap};

@@ -5,6 +5,7 @@
 //! reverse. There is no global state: what a helper needs arrives in [`abi::ExecContext`].
 
 pub mod abi;
+pub mod cpu;
 pub mod ctx;
 pub mod environment;
 pub mod helper;

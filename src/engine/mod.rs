@@ -1,2 +1,207 @@
-//! The public API: engines, loading, fallback policy.
+//! The public API: engines, loading, running, fallback policy.
+//!
+//! In: objects or linked programs. Out: a [`Collection`] of [`Loaded`] programs and [`MapHandle`]s. The engine does
+//! the steps from object to native code for the user and decides which backend runs a program; nothing else
+//! in the crate does more than one of them.
 #![forbid(unsafe_code)]
+
+mod collection;
+mod error;
+mod maps;
+mod program;
+mod record;
+
+use std::sync::Arc;
+
+use beelift_runtime::environment::{Environment, HostEnvironment};
+
+pub use collection::{Collection, LoadTimes};
+pub use error::Error;
+pub use maps::{Element, MapHandle, TypedMap};
+pub use program::{Backend, Loaded};
+pub use record::{Input, Record};
+
+use crate::link::LinkOptions;
+use crate::verify;
+
+/// Which backend should run programs.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Choice {
+    /// Native code in user space; the kernel for objects that need what user space does not have.
+    #[default]
+    Auto,
+    /// Native code in user space, or an error.
+    Jit,
+    /// The checked interpreter, or an error.
+    Interpreter,
+    /// The running kernel, or an error.
+    Kernel,
+}
+
+/// Shared configuration of programs: backend, verifier policy, code memory, what helpers see of the world.
+///
+/// ```
+/// use beelift::{Engine, Object, Packet, XdpContext};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let path = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/firewall.bpf.o");
+/// let engine = Engine::new()?;
+/// let mut object = Object::parse(&std::fs::read(path)?)?;
+/// object.set_global("trap_port", &2323_u16.to_le_bytes())?;
+/// let loaded = engine.load(&object)?;
+/// let mut packet = Packet::new(1514)?;
+/// packet.set(&[0; 64])?;
+/// let action = loaded.program("firewall")?.run(&mut XdpContext::new(&mut packet))?;
+/// assert_eq!(action, 2); // XDP_PASS: not an IP packet
+/// let counters = loaded.map("counters")?.typed::<u32, [u64; 2]>()?;
+/// assert_eq!(counters.per_cpu(&1)?.iter().map(|counter| counter[0]).sum::<u64>(), 1);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Engine {
+    shared: Arc<Shared>,
+}
+
+/// What all programs of an engine share.
+pub(crate) struct Shared {
+    pub(crate) choice: Choice,
+    pub(crate) verify: verify::Options,
+    pub(crate) link: LinkOptions,
+    pub(crate) environment: Arc<dyn Environment>,
+    pub(crate) fuel: u64,
+    /// Fixes the clock, the random numbers and the CPU number also in the kernel's copy of programs.
+    pub(crate) deterministic: bool,
+    pub(crate) check_facts: bool,
+    #[cfg(feature = "jit")]
+    pub(crate) target: crate::codegen::Target,
+    #[cfg(feature = "jit")]
+    pub(crate) code: crate::exec::CodeMemory,
+    pub(crate) cpus: beelift_runtime::cpu::CpuSlots,
+}
+
+impl Engine {
+    /// An engine with the defaults of [`EngineBuilder`].
+    ///
+    /// # Errors
+    /// This machine has no code generator.
+    pub fn new() -> Result<Self, Error> {
+        Self::builder().build()
+    }
+
+    /// Settings to change.
+    #[must_use]
+    pub fn builder() -> EngineBuilder {
+        EngineBuilder::default()
+    }
+
+    /// Bytes of native code that live programs of this engine occupy.
+    #[cfg(feature = "jit")]
+    #[must_use]
+    pub fn code_bytes(&self) -> usize {
+        self.shared.code.used_bytes()
+    }
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("choice", &self.shared.choice).finish_non_exhaustive()
+    }
+}
+
+/// Settings of an [`Engine`].
+pub struct EngineBuilder {
+    choice: Choice,
+    verify: verify::Options,
+    link: LinkOptions,
+    environment: Option<Arc<dyn Environment>>,
+    fuel: u64,
+    deterministic: bool,
+    check_facts: bool,
+}
+
+impl Default for EngineBuilder {
+    /// Backend by [`Choice::Auto`], policy `user`, the host's clock and random numbers, fuel without end.
+    fn default() -> Self {
+        Self {
+            choice: Choice::default(),
+            verify: verify::Options::default(),
+            link: LinkOptions::default(),
+            environment: None,
+            fuel: u64::MAX,
+            deterministic: false,
+            check_facts: false,
+        }
+    }
+}
+
+impl EngineBuilder {
+    /// Which backend runs programs.
+    #[must_use]
+    pub fn backend(mut self, choice: Choice) -> Self {
+        self.choice = choice;
+        self
+    }
+    /// Rules and limits of the verifier.
+    #[must_use]
+    pub fn verify(mut self, options: verify::Options) -> Self {
+        self.verify = options;
+        self
+    }
+    /// What to relocate against, and other options of linking.
+    #[must_use]
+    pub fn link(mut self, options: LinkOptions) -> Self {
+        self.link = options;
+        self
+    }
+    /// Clock, random numbers and the like.
+    #[must_use]
+    pub fn environment(mut self, environment: Arc<dyn Environment>) -> Self {
+        self.environment = Some(environment);
+        self
+    }
+    /// Fuel of one run: loops without a proven bound burn it.
+    #[must_use]
+    pub fn fuel(mut self, fuel: u64) -> Self {
+        self.fuel = fuel;
+        self
+    }
+    /// Runs give the same result in every backend: CPU slot 0, and in the kernel's copy of a program constants in
+    /// place of clock, random numbers and CPU number. Use it with a fixed environment.
+    #[must_use]
+    pub fn deterministic(mut self, deterministic: bool) -> Self {
+        self.deterministic = deterministic;
+        self
+    }
+    /// Native code asserts at run time what the verifier proved, and traps when it does not hold.
+    #[must_use]
+    pub fn check_facts(mut self, check: bool) -> Self {
+        self.check_facts = check;
+        self
+    }
+    /// The engine.
+    ///
+    /// # Errors
+    /// This machine has no code generator.
+    pub fn build(self) -> Result<Engine, Error> {
+        let environment = match self.environment {
+            Some(environment) => environment,
+            None => Arc::new(HostEnvironment::default()),
+        };
+        let shared = Shared {
+            choice: self.choice,
+            verify: self.verify,
+            link: self.link,
+            environment,
+            fuel: self.fuel,
+            deterministic: self.deterministic,
+            check_facts: self.check_facts,
+            #[cfg(feature = "jit")]
+            target: crate::codegen::Target::host()
+                .map_err(|error| Error::Codegen { program: String::new(), error })?,
+            #[cfg(feature = "jit")]
+            code: crate::exec::CodeMemory::new(),
+            cpus: beelift_runtime::cpu::CpuSlots::new(beelift_runtime::cpu::possible()),
+        };
+        Ok(Engine { shared: Arc::new(shared) })
+    }
+}

@@ -1,0 +1,347 @@
+//! From an object to programs that run: maps created once, each program linked, verified, compiled, published.
+//!
+//! Programs of one object share its maps, so a collection lives in user space or in the kernel as a whole: when
+//! one program needs what user space does not have and the choice is `Auto`, all of them go to the kernel.
+#![forbid(unsafe_code)]
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use beelift_runtime::map::MapHandle as RuntimeHandle;
+
+use super::error::Error;
+use super::maps::MapHandle;
+use super::program::{Body, Loaded};
+use super::{Choice, Engine};
+use crate::elf::{MapEntry, Object};
+use crate::interp::InterpProgram;
+use crate::isa::MapSlot;
+use crate::link::{self, Program};
+use crate::verify::{self, Failure, Verified};
+
+/// Loaded programs and the maps they share.
+#[derive(Debug)]
+pub struct Collection {
+    programs: Vec<Loaded>,
+    maps: Vec<MapHandle>,
+    fallback: Option<String>,
+}
+
+/// How long the steps of loading one program took. Reading the object is not part of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct LoadTimes {
+    /// Linking and CO-RE.
+    pub link: Duration,
+    /// The proof of safety; for the kernel backend its whole load.
+    pub verify: Duration,
+    /// From the proof to machine code.
+    pub compile: Duration,
+    /// Binding names to addresses and making the code runnable.
+    pub publish: Duration,
+}
+
+impl Collection {
+    /// All programs.
+    #[must_use]
+    pub fn programs(&self) -> &[Loaded] {
+        &self.programs
+    }
+    /// The program of that name.
+    ///
+    /// # Errors
+    /// There is none; the error names those there are.
+    pub fn program(&self, name: &str) -> Result<&Loaded, Error> {
+        self.programs.iter().find(|program| program.name() == name).ok_or_else(|| Error::NoSuchProgram {
+            name: name.to_owned(),
+            available: self.programs.iter().map(|program| program.name().to_owned()).collect(),
+        })
+    }
+    /// All maps, in the order of the object.
+    #[must_use]
+    pub fn maps(&self) -> &[MapHandle] {
+        &self.maps
+    }
+    /// The map of that name.
+    ///
+    /// # Errors
+    /// There is none; the error names those there are.
+    pub fn map(&self, name: &str) -> Result<&MapHandle, Error> {
+        self.maps.iter().find(|map| map.def().name == name).ok_or_else(|| Error::NoSuchMap {
+            name: name.to_owned(),
+            available: self.maps.iter().map(|map| map.def().name.clone()).collect(),
+        })
+    }
+    /// Why the collection went to the kernel although user space was tried first.
+    #[must_use]
+    pub fn fallback(&self) -> Option<&str> {
+        self.fallback.as_deref()
+    }
+}
+
+impl Engine {
+    /// Loads all programs of an object that load by themselves (not those of `SEC("?…")`).
+    ///
+    /// # Errors
+    /// The first program that cannot be loaded, and why.
+    pub fn load(&self, object: &Object) -> Result<Collection, Error> {
+        let names: Vec<&str> = object
+            .programs()
+            .iter()
+            .filter(|program| program.autoload)
+            .map(|program| program.name.as_str())
+            .collect();
+        self.load_programs(object, &names)
+    }
+
+    /// Loads the programs of those names.
+    ///
+    /// # Errors
+    /// The first program that cannot be loaded, and why.
+    pub fn load_programs(&self, object: &Object, names: &[&str]) -> Result<Collection, Error> {
+        let mut programs = Vec::with_capacity(names.len());
+        for name in names {
+            if object.program(name).is_none() {
+                return Err(Error::NoSuchProgram {
+                    name: (*name).to_owned(),
+                    available: object.programs().iter().map(|program| program.name.clone()).collect(),
+                });
+            }
+            let start = Instant::now();
+            let program = link::link(object, name, &self.shared.link)?;
+            programs.push((program, start.elapsed()));
+        }
+        self.load_timed(programs, object.map_entries())
+    }
+
+    /// Loads programs that are linked already; all of them come from the same object (or have the same maps).
+    ///
+    /// # Errors
+    /// The first program that cannot be loaded, and why.
+    pub fn load_linked(&self, programs: Vec<Program>) -> Result<Collection, Error> {
+        let programs = programs.into_iter().map(|program| (program, Duration::ZERO)).collect();
+        self.load_timed(programs, &[])
+    }
+
+    fn load_timed(
+        &self,
+        programs: Vec<(Program, Duration)>,
+        entries: &[(MapSlot, MapEntry)],
+    ) -> Result<Collection, Error> {
+        match self.shared.choice {
+            Choice::Kernel => self.load_kernel(programs, entries),
+            Choice::Jit | Choice::Interpreter => self.load_user(programs, entries),
+            Choice::Auto => match self.load_user(programs.clone(), entries) {
+                Err(unsupported @ Error::Unsupported { .. }) => {
+                    let unsupported = unsupported.to_string();
+                    match self.load_kernel(programs, entries) {
+                        Ok(collection) => Ok(Collection { fallback: Some(unsupported), ..collection }),
+                        Err(kernel) => Err(Error::NoBackend { unsupported, kernel: kernel.to_string() }),
+                    }
+                }
+                result => result,
+            },
+        }
+    }
+
+    fn load_user(
+        &self,
+        programs: Vec<(Program, Duration)>,
+        entries: &[(MapSlot, MapEntry)],
+    ) -> Result<Collection, Error> {
+        let Some((first, _)) = programs.first() else { return Ok(Collection::empty()) };
+        if let Some((slot, _)) = entries.first() {
+            return Err(Error::Unsupported {
+                program: first.name.clone(),
+                what: format!("initial contents of map `{}`", first.maps[slot.0 as usize].name),
+            });
+        }
+        let maps = self.create_maps(first)?;
+        let handles = maps.iter().map(|handle| MapHandle::user(Arc::clone(&handle.map))).collect();
+        let programs = programs
+            .into_iter()
+            .map(|(program, link)| self.load_one(program, link, &maps))
+            .collect::<Result<_, _>>()?;
+        Ok(Collection { programs, maps: handles, fallback: None })
+    }
+
+    fn create_maps(&self, program: &Program) -> Result<Arc<[Box<RuntimeHandle>]>, Error> {
+        use beelift_runtime::map::CreateError;
+        program
+            .maps
+            .iter()
+            .map(|def| match beelift_runtime::map::create(def, self.shared.cpus.count()) {
+                Ok(map) => Ok(Box::new(RuntimeHandle { map })),
+                Err(CreateError::Unsupported { .. }) => Err(Error::Unsupported {
+                    program: program.name.clone(),
+                    what: format!("map `{}` of type {}", def.name, def.kind),
+                }),
+                Err(error) => Err(Error::CreateMap { map: def.name.clone(), message: error.to_string() }),
+            })
+            .collect()
+    }
+
+    fn load_one(
+        &self,
+        program: Program,
+        link: Duration,
+        maps: &Arc<[Box<RuntimeHandle>]>,
+    ) -> Result<Loaded, Error> {
+        let name = program.name.clone();
+        let start = Instant::now();
+        let verified = verify::verify(program, &self.shared.verify).map_err(|failure| match failure {
+            Failure::Rejected(rejected) => Error::Rejected(rejected),
+            Failure::Unsupported { what, .. } => Error::Unsupported { program: name, what },
+        })?;
+        let mut times = LoadTimes { link, verify: start.elapsed(), ..LoadTimes::default() };
+        let body = if self.shared.choice == Choice::Interpreter {
+            interpreted(&verified, maps)?
+        } else {
+            self.compiled(&verified, maps, &mut times)?
+        };
+        Ok(Loaded::new(Arc::clone(&self.shared), Arc::new(verified.program().clone()), body, times))
+    }
+
+    #[cfg(feature = "jit")]
+    fn compiled(
+        &self,
+        verified: &Verified,
+        maps: &Arc<[Box<RuntimeHandle>]>,
+        times: &mut LoadTimes,
+    ) -> Result<Body, Error> {
+        use crate::codegen::{self, CodegenError};
+        use crate::exec::JitProgram;
+        let program = verified.program();
+        let name = &program.name;
+        let failed = |error: CodegenError| match error {
+            CodegenError::Unsupported(what) => {
+                Error::Unsupported { program: name.clone(), what: what.to_string() }
+            }
+            error => Error::Codegen { program: name.clone(), error },
+        };
+        let start = Instant::now();
+        let options = crate::ir::Options { assert_facts: self.shared.check_facts, ..Default::default() };
+        let module = crate::ir::build(verified, options).map_err(|what| failed(what.into()))?;
+        let code = codegen::compile(&module, &self.shared.target).map_err(failed)?;
+        times.compile = start.elapsed();
+        let start = Instant::now();
+        let types = (program.prog_type, program.attach_type);
+        let loaded =
+            JitProgram::load(Arc::new(code), types, &self.shared.code, Arc::clone(maps), &native_helper)
+                .map_err(|error| Error::Publish { program: name.clone(), error })?;
+        times.publish = start.elapsed();
+        Ok(Body::Jit(loaded))
+    }
+
+    #[cfg(not(feature = "jit"))]
+    fn compiled(
+        &self,
+        verified: &Verified,
+        maps: &Arc<[Box<RuntimeHandle>]>,
+        _times: &mut LoadTimes,
+    ) -> Result<Body, Error> {
+        if self.shared.choice == Choice::Jit {
+            let program = verified.program().name.clone();
+            return Err(Error::Unsupported { program, what: "native code (feature `jit`)".to_owned() });
+        }
+        interpreted(verified, maps)
+    }
+
+    #[cfg(feature = "kernel")]
+    fn load_kernel(
+        &self,
+        programs: Vec<(Program, Duration)>,
+        entries: &[(MapSlot, MapEntry)],
+    ) -> Result<Collection, Error> {
+        use std::os::fd::AsFd;
+
+        use crate::kernel::{self, KernelBtf, KernelProgram, LoadOptions, MapSetOptions, oracle};
+        let Some((first, _)) = programs.first() else { return Ok(Collection::empty()) };
+        let btf = match &first.btf {
+            // Types only explain: a program loads without them where the kernel does not take them.
+            Some(btf) => KernelBtf::load(&btf.to_kernel_bytes()).ok(),
+            None => None,
+        };
+        let set = MapSetOptions { btf: btf.as_ref(), ..MapSetOptions::default() };
+        let maps = kernel::create_maps(&first.maps, set)?;
+        let fixed = self.shared.deterministic.then(|| oracle::Fixed::of(&*self.shared.environment));
+        let mut loaded: Vec<(Program, KernelProgram, LoadTimes)> = Vec::with_capacity(programs.len());
+        for (program, link) in programs {
+            let start = Instant::now();
+            let options = LoadOptions { btf: btf.as_ref(), ..LoadOptions::default() };
+            let in_kernel = match &fixed {
+                Some(fixed) => KernelProgram::load(&oracle::fixed_copy(&program, fixed), &maps, options)?,
+                None => KernelProgram::load(&program, &maps, options)?,
+            };
+            let times = LoadTimes { link, verify: start.elapsed(), ..LoadTimes::default() };
+            loaded.push((program, in_kernel, times));
+        }
+        for (slot, entry) in entries {
+            let outer = &maps[slot.0 as usize];
+            match entry {
+                MapEntry::Map { index, map } => {
+                    put(outer, *index, maps[map.0 as usize].as_fd())?;
+                }
+                // `create_maps` refused struct_ops maps already.
+                MapEntry::Callback { .. } => {}
+                MapEntry::Program { index, program } => {
+                    if let Some((_, target, _)) = loaded.iter().find(|(linked, ..)| linked.name == *program) {
+                        put(outer, *index, target.as_fd())?;
+                    }
+                }
+            }
+        }
+        let loaded_defs = Arc::clone(&loaded[0].0.maps);
+        let programs = loaded
+            .into_iter()
+            .map(|(program, in_kernel, times)| {
+                Loaded::new(Arc::clone(&self.shared), Arc::new(program), Body::Kernel(in_kernel), times)
+            })
+            .collect();
+        let defs = loaded_defs.iter().cloned();
+        let maps =
+            maps.into_iter().zip(defs).map(|(map, def)| MapHandle::kernel(Arc::new(map), def)).collect();
+        Ok(Collection { programs, maps, fallback: None })
+    }
+
+    #[cfg(not(feature = "kernel"))]
+    fn load_kernel(
+        &self,
+        programs: Vec<(Program, Duration)>,
+        _entries: &[(MapSlot, MapEntry)],
+    ) -> Result<Collection, Error> {
+        let program = programs.first().map(|(program, _)| program.name.clone()).unwrap_or_default();
+        Err(Error::Unsupported { program, what: "loading into the kernel (feature `kernel`)".to_owned() })
+    }
+}
+
+impl Collection {
+    const fn empty() -> Self {
+        Self { programs: Vec::new(), maps: Vec::new(), fallback: None }
+    }
+}
+
+/// Puts a map or program into an element of a kernel map.
+#[cfg(feature = "kernel")]
+fn put(
+    outer: &crate::kernel::KernelMap,
+    index: u32,
+    held: std::os::fd::BorrowedFd<'_>,
+) -> Result<(), crate::kernel::OsError> {
+    use std::os::fd::AsRawFd;
+    outer.update(&index.to_ne_bytes(), &held.as_raw_fd().to_ne_bytes(), 0)
+}
+
+/// The checked reference engine over a verified program.
+fn interpreted(verified: &Verified, maps: &Arc<[Box<RuntimeHandle>]>) -> Result<Body, Error> {
+    let program = verified.program();
+    let helpers = |id| beelift_runtime::helper::by_id(id);
+    InterpProgram::new(Arc::new(program.clone()), Arc::clone(maps), &helpers)
+        .map(Body::Interp)
+        .map_err(|error| Error::Unsupported { program: program.name.clone(), what: error.to_string() })
+}
+
+/// Native functions of helpers by number.
+#[cfg(feature = "jit")]
+fn native_helper(id: u32) -> Option<beelift_runtime::abi::HelperFn> {
+    beelift_runtime::helper::by_id(id).and_then(|helper| helper.function)
+}

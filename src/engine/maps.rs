@@ -1,0 +1,330 @@
+//! Maps as a host sees them: the same handle whether the map lives in user space or in the kernel.
+#![forbid(unsafe_code)]
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use beelift_runtime::map::{Map, MapDef, MapError, MapKind, UpdateFlags};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+use super::error::Error;
+
+/// A map of a loaded collection.
+#[derive(Clone)]
+pub struct MapHandle {
+    backing: Backing,
+}
+
+#[derive(Clone)]
+enum Backing {
+    User(Arc<dyn Map>),
+    #[cfg(feature = "kernel")]
+    Kernel(Arc<crate::kernel::KernelMap>, Arc<MapDef>),
+}
+
+/// Contents of one element.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Element {
+    /// The value.
+    Value(Vec<u8>),
+    /// One value for each CPU slot.
+    PerCpu(Vec<Vec<u8>>),
+}
+
+impl MapHandle {
+    pub(crate) fn user(map: Arc<dyn Map>) -> Self {
+        Self { backing: Backing::User(map) }
+    }
+
+    #[cfg(feature = "kernel")]
+    pub(crate) fn kernel(map: Arc<crate::kernel::KernelMap>, def: MapDef) -> Self {
+        Self { backing: Backing::Kernel(map, Arc::new(def)) }
+    }
+
+    /// Blueprint.
+    #[must_use]
+    pub fn def(&self) -> &MapDef {
+        match &self.backing {
+            Backing::User(map) => map.def(),
+            #[cfg(feature = "kernel")]
+            Backing::Kernel(_, def) => def,
+        }
+    }
+
+    /// Whether the map lives in the kernel.
+    #[must_use]
+    pub fn is_kernel(&self) -> bool {
+        match &self.backing {
+            Backing::User(_) => false,
+            #[cfg(feature = "kernel")]
+            Backing::Kernel(..) => true,
+        }
+    }
+
+    /// The user-space map behind the handle, for uses that need the runtime's own interface.
+    #[must_use]
+    pub fn runtime(&self) -> Option<&Arc<dyn Map>> {
+        match &self.backing {
+            Backing::User(map) => Some(map),
+            #[cfg(feature = "kernel")]
+            Backing::Kernel(..) => None,
+        }
+    }
+
+    /// The kernel map behind the handle.
+    #[cfg(feature = "kernel")]
+    #[must_use]
+    pub fn kernel_map(&self) -> Option<&Arc<crate::kernel::KernelMap>> {
+        match &self.backing {
+            Backing::User(_) => None,
+            Backing::Kernel(map, _) => Some(map),
+        }
+    }
+
+    /// Whether elements have one value for each CPU.
+    #[must_use]
+    pub fn is_per_cpu(&self) -> bool {
+        matches!(
+            self.def().kind,
+            MapKind::PercpuArray
+                | MapKind::PercpuHash
+                | MapKind::LruPercpuHash
+                | MapKind::PercpuCgroupStorage
+        )
+    }
+
+    /// The element of `key`, or `None` when there is none.
+    ///
+    /// # Errors
+    /// A key of another size, or what the map type does not allow.
+    pub fn lookup(&self, key: &[u8]) -> Result<Option<Element>, Error> {
+        self.check_size("key", key.len(), self.def().key_size as usize)?;
+        let bytes = match &self.backing {
+            Backing::User(map) => map.lookup_bytes(key),
+            #[cfg(feature = "kernel")]
+            Backing::Kernel(map, _) => match map.lookup(key) {
+                Ok(Some(bytes)) => Ok(bytes),
+                Ok(None) => Err(MapError::NotFound),
+                Err(error) => return Err(error.into()),
+            },
+        };
+        match bytes {
+            Ok(bytes) => Ok(Some(self.element(bytes))),
+            Err(MapError::NotFound) => Ok(None),
+            Err(error) => Err(self.failed("lookup", error)),
+        }
+    }
+
+    fn element(&self, bytes: Vec<u8>) -> Element {
+        if !self.is_per_cpu() {
+            return Element::Value(bytes);
+        }
+        let size = self.def().value_size as usize;
+        let stride = size.next_multiple_of(8);
+        Element::PerCpu(bytes.chunks_exact(stride).map(|value| value[..size].to_vec()).collect())
+    }
+
+    /// Sets the element of `key`. For a per-CPU map: every CPU's value, in slot order.
+    ///
+    /// # Errors
+    /// Sizes that do not fit, a full map, a frozen map, flags the type does not know.
+    pub fn update(&self, key: &[u8], element: &Element, flags: UpdateFlags) -> Result<(), Error> {
+        let size = self.def().value_size as usize;
+        self.check_size("key", key.len(), self.def().key_size as usize)?;
+        let bytes = match element {
+            Element::Value(value) => {
+                self.check_size("value", value.len(), size)?;
+                if self.is_per_cpu() {
+                    // A single value for a per-CPU map means: this one on every CPU.
+                    let mut padded = value.clone();
+                    padded.resize(size.next_multiple_of(8), 0);
+                    padded.repeat(self.cpus()?)
+                } else {
+                    value.clone()
+                }
+            }
+            Element::PerCpu(values) => {
+                self.check_size("number of values", values.len(), self.cpus()?)?;
+                let mut bytes = Vec::with_capacity(values.len() * size.next_multiple_of(8));
+                for value in values {
+                    self.check_size("value", value.len(), size)?;
+                    bytes.extend_from_slice(value);
+                    bytes.resize(bytes.len().next_multiple_of(8), 0);
+                }
+                bytes
+            }
+        };
+        self.update_raw(key, &bytes, flags)
+    }
+
+    fn update_raw(&self, key: &[u8], bytes: &[u8], flags: UpdateFlags) -> Result<(), Error> {
+        match &self.backing {
+            Backing::User(map) => {
+                map.update_bytes(key, bytes, flags).map_err(|error| self.failed("update", error))
+            }
+            #[cfg(feature = "kernel")]
+            Backing::Kernel(map, _) => Ok(map.update(key, bytes, flags)?),
+        }
+    }
+
+    fn cpus(&self) -> Result<usize, Error> {
+        Ok(beelift_runtime::cpu::possible() as usize)
+    }
+
+    /// Removes an element.
+    ///
+    /// # Errors
+    /// No such element, or a type whose elements cannot be removed.
+    pub fn delete(&self, key: &[u8]) -> Result<(), Error> {
+        self.check_size("key", key.len(), self.def().key_size as usize)?;
+        match &self.backing {
+            Backing::User(map) => map.delete(key).map_err(|error| self.failed("delete", error)),
+            #[cfg(feature = "kernel")]
+            Backing::Kernel(map, _) => {
+                if map.delete(key)? {
+                    Ok(())
+                } else {
+                    Err(self.failed("delete", MapError::NotFound))
+                }
+            }
+        }
+    }
+
+    /// All keys, in the map's own order.
+    ///
+    /// # Errors
+    /// A type without keys.
+    pub fn keys(&self) -> Result<Vec<Vec<u8>>, Error> {
+        let mut keys: Vec<Vec<u8>> = Vec::new();
+        loop {
+            let last = keys.last().map(Vec::as_slice);
+            let next = match &self.backing {
+                Backing::User(map) => match map.next_key(last) {
+                    Ok(key) => Some(key),
+                    Err(MapError::NotFound) => None,
+                    Err(error) => return Err(self.failed("next key", error)),
+                },
+                #[cfg(feature = "kernel")]
+                Backing::Kernel(map, _) => map.next_key(last)?,
+            };
+            // A map changed by others while we walk it may start over: its capacity bounds the walk.
+            match next {
+                Some(key) if keys.len() <= self.def().max_entries as usize => keys.push(key),
+                _ => return Ok(keys),
+            }
+        }
+    }
+
+    /// All elements, sorted by key.
+    ///
+    /// # Errors
+    /// A type without keys.
+    pub fn elements(&self) -> Result<Vec<(Vec<u8>, Element)>, Error> {
+        let mut elements = Vec::new();
+        for key in self.keys()? {
+            if let Some(element) = self.lookup(&key)? {
+                elements.push((key, element));
+            }
+        }
+        elements.sort();
+        Ok(elements)
+    }
+
+    /// A view of the map with keys and values of Rust types.
+    ///
+    /// # Errors
+    /// Sizes that differ from the map's.
+    pub fn typed<K, V>(&self) -> Result<TypedMap<K, V>, Error>
+    where
+        K: IntoBytes + FromBytes + Immutable,
+        V: IntoBytes + FromBytes + Immutable,
+    {
+        self.check_size("key type", size_of::<K>(), self.def().key_size as usize)?;
+        self.check_size("value type", size_of::<V>(), self.def().value_size as usize)?;
+        Ok(TypedMap { map: self.clone(), types: PhantomData })
+    }
+
+    fn check_size(&self, what: &'static str, given: usize, wanted: usize) -> Result<(), Error> {
+        if given == wanted {
+            return Ok(());
+        }
+        Err(Error::MapSize { map: self.def().name.clone(), what, given, wanted })
+    }
+
+    fn failed(&self, operation: &'static str, error: MapError) -> Error {
+        Error::Map { map: self.def().name.clone(), operation, error }
+    }
+}
+
+impl std::fmt::Debug for MapHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let def = self.def();
+        write!(f, "MapHandle({} `{}`, {} entries)", def.kind, def.name, def.max_entries)
+    }
+}
+
+/// A map with keys of type `K` and values of type `V`.
+#[derive(Clone, Debug)]
+pub struct TypedMap<K, V> {
+    map: MapHandle,
+    types: PhantomData<fn(K) -> V>,
+}
+
+impl<K, V> TypedMap<K, V>
+where
+    K: IntoBytes + FromBytes + Immutable,
+    V: IntoBytes + FromBytes + Immutable,
+{
+    /// The value of `key`; for a per-CPU map use [`per_cpu`](Self::per_cpu).
+    ///
+    /// # Errors
+    /// What the map type does not allow.
+    pub fn get(&self, key: &K) -> Result<Option<V>, Error> {
+        match self.map.lookup(key.as_bytes())? {
+            None => Ok(None),
+            Some(Element::Value(bytes)) => Ok(Some(read(&bytes))),
+            Some(Element::PerCpu(_)) => Err(Error::PerCpu { map: self.map.def().name.clone() }),
+        }
+    }
+
+    /// Every CPU's value of `key`, in slot order; a single one for other maps. Empty when there is no element.
+    ///
+    /// # Errors
+    /// What the map type does not allow.
+    pub fn per_cpu(&self, key: &K) -> Result<Vec<V>, Error> {
+        Ok(match self.map.lookup(key.as_bytes())? {
+            None => Vec::new(),
+            Some(Element::Value(bytes)) => vec![read(&bytes)],
+            Some(Element::PerCpu(values)) => values.iter().map(|bytes| read(bytes)).collect(),
+        })
+    }
+
+    /// Sets the value of `key`; on every CPU for a per-CPU map.
+    ///
+    /// # Errors
+    /// A full or frozen map.
+    pub fn set(&self, key: &K, value: &V) -> Result<(), Error> {
+        self.map.update(key.as_bytes(), &Element::Value(value.as_bytes().to_vec()), 0)
+    }
+
+    /// Removes an element.
+    ///
+    /// # Errors
+    /// No such element, or a type whose elements cannot be removed.
+    pub fn remove(&self, key: &K) -> Result<(), Error> {
+        self.map.delete(key.as_bytes())
+    }
+
+    /// All keys.
+    ///
+    /// # Errors
+    /// A type without keys.
+    pub fn keys(&self) -> Result<Vec<K>, Error> {
+        Ok(self.map.keys()?.iter().map(|bytes| read(bytes)).collect())
+    }
+}
+
+/// Bytes as a value; the sizes were compared when the typed view was made.
+fn read<T: FromBytes>(bytes: &[u8]) -> T {
+    T::read_from_bytes(bytes).expect("the size was checked when the typed map was made")
+}

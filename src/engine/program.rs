@@ -1,0 +1,243 @@
+//! A loaded program: one of three backends, one way to run it.
+#![forbid(unsafe_code)]
+
+use std::sync::Arc;
+
+use beelift_runtime::abi::{ExecContext, Host};
+use beelift_runtime::cpu::CpuSlot;
+use beelift_runtime::ctx::{Context, MemoryContext, Packet, ProgramType, RawContext, SkbContext, XdpContext};
+use beelift_runtime::helper::Effects;
+use beelift_runtime::mem::Regions;
+
+use super::Shared;
+use super::collection::LoadTimes;
+use super::error::Error;
+use super::record::{Input, Record};
+use crate::interp::InterpProgram;
+use crate::link::{Program, Trap};
+
+/// Where a program runs.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Backend {
+    /// Native code in user space.
+    Jit,
+    /// The checked interpreter.
+    Interpreter,
+    /// The running kernel.
+    Kernel,
+}
+
+impl std::fmt::Display for Backend {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Jit => "jit",
+            Self::Interpreter => "interpreter",
+            Self::Kernel => "kernel",
+        })
+    }
+}
+
+/// A program that runs. `Send + Sync`: any number of threads may run it at once, each on its own context.
+pub struct Loaded {
+    shared: Arc<Shared>,
+    program: Arc<Program>,
+    body: Body,
+    times: LoadTimes,
+}
+
+pub(super) enum Body {
+    #[cfg(feature = "jit")]
+    Jit(crate::exec::JitProgram),
+    Interp(InterpProgram),
+    #[cfg(feature = "kernel")]
+    Kernel(crate::kernel::KernelProgram),
+}
+
+impl Loaded {
+    pub(super) fn new(shared: Arc<Shared>, program: Arc<Program>, body: Body, times: LoadTimes) -> Self {
+        Self { shared, program, body, times }
+    }
+
+    /// Symbol name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.program.name
+    }
+    /// The linked program behind it.
+    #[must_use]
+    pub fn program(&self) -> &Arc<Program> {
+        &self.program
+    }
+    /// Where it runs.
+    #[must_use]
+    pub fn backend(&self) -> Backend {
+        match self.body {
+            #[cfg(feature = "jit")]
+            Body::Jit(_) => Backend::Jit,
+            Body::Interp(_) => Backend::Interpreter,
+            #[cfg(feature = "kernel")]
+            Body::Kernel(_) => Backend::Kernel,
+        }
+    }
+    /// How long loading took.
+    #[must_use]
+    pub fn times(&self) -> LoadTimes {
+        self.times
+    }
+    /// The native program, when it runs as native code in user space.
+    #[cfg(feature = "jit")]
+    #[must_use]
+    pub fn native(&self) -> Option<&crate::exec::JitProgram> {
+        match &self.body {
+            Body::Jit(native) => Some(native),
+            Body::Interp(_) => None,
+            #[cfg(feature = "kernel")]
+            Body::Kernel(_) => None,
+        }
+    }
+    /// The program in the kernel, when it runs there.
+    #[cfg(feature = "kernel")]
+    #[must_use]
+    pub fn kernel(&self) -> Option<&crate::kernel::KernelProgram> {
+        match &self.body {
+            #[cfg(feature = "jit")]
+            Body::Jit(_) => None,
+            Body::Interp(_) => None,
+            Body::Kernel(program) => Some(program),
+        }
+    }
+
+    /// Runs the program once and returns r0 (from the kernel: its low 32 bits). In user space a run allocates
+    /// nothing and makes no system call (the interpreter allocates).
+    ///
+    /// # Errors
+    /// A context of another program type, a trap, or a refusal of the kernel.
+    pub fn run<C: Context>(&self, context: &mut C) -> Result<u64, Error> {
+        if !context.accepts(self.program.prog_type, self.program.attach_type) {
+            return Err(Error::ContextType { program: self.program.prog_type.name() });
+        }
+        match &self.body {
+            #[cfg(feature = "jit")]
+            Body::Jit(native) => self.in_user_space(|host| {
+                native.run(context, host).map_err(|trap| {
+                    Error::Trap(Box::new(Trap::new(&self.program, trap.kind, trap.insn, &[])))
+                })
+            }),
+            Body::Interp(interp) => self.in_user_space(|host| {
+                let entry = context.enter();
+                let cx = ExecContext::new(host, context, entry.r1, interp.maps(), None);
+                let mut regions = Regions::new(interp.maps());
+                context.regions(&mut regions);
+                interp.run(&cx, regions, entry).map_err(|trap| Error::Trap(Box::new(trap)))
+            }),
+            #[cfg(feature = "kernel")]
+            Body::Kernel(program) => run_in_kernel(program, context),
+        }
+    }
+
+    /// Claims a CPU slot for one run.
+    fn in_user_space<R>(&self, run: impl FnOnce(Host<'_>) -> Result<R, Error>) -> Result<R, Error> {
+        let slot = if self.shared.deterministic {
+            None
+        } else {
+            let claimed = self.shared.cpus.claim();
+            Some(claimed.ok_or(Error::NoCpuSlot { slots: self.shared.cpus.count() })?)
+        };
+        let effects = Effects::default();
+        run(Host {
+            environment: &*self.shared.environment,
+            effects: &effects,
+            fuel: self.shared.fuel,
+            cpu: slot.as_ref().map_or(0, CpuSlot::index),
+        })
+    }
+
+    /// Runs the program on one input in a context of its own, and says what was left behind.
+    ///
+    /// # Errors
+    /// Everything but a trap, which is part of the record.
+    pub fn run_input(&self, input: &Input) -> Result<Record, Error> {
+        let program_type = self.program.prog_type;
+        let memory = |error: beelift_runtime::mem::OutOfMemory| Error::Memory(error.to_string());
+        match program_type {
+            ProgramType::Xdp => {
+                let mut packet = packet_of(&input.packet)?;
+                self.record(&mut XdpContext::new(&mut packet), input)
+            }
+            ProgramType::Memory => {
+                self.record(&mut MemoryContext::from_bytes(&input.packet).map_err(memory)?, input)
+            }
+            _ if sees_skb(program_type) => {
+                let protocol = input.packet.get(12..14).map_or(0, |two| u16::from_be_bytes([two[0], two[1]]));
+                let bytes = if matches!(program_type, ProgramType::SchedCls | ProgramType::SchedAct) {
+                    &input.packet[..]
+                } else {
+                    input.packet.get(14..).unwrap_or_default()
+                };
+                let mut packet = packet_of(bytes)?;
+                self.record(&mut SkbContext::new(&mut packet, program_type, protocol), input)
+            }
+            _ => self.record(&mut RawContext::new(program_type, &input.context).map_err(memory)?, input),
+        }
+    }
+
+    fn record<C: Context>(&self, context: &mut C, input: &Input) -> Result<Record, Error> {
+        if !input.context.is_empty() {
+            context.set_uapi(&input.context);
+        }
+        let value = match self.run(context) {
+            Ok(value) => Ok(value),
+            Err(Error::Trap(trap)) => Err(*trap),
+            Err(error) => return Err(error),
+        };
+        let packet = context.packet_mut().map(|packet| packet.bytes_with_meta().to_vec());
+        let mut uapi = Vec::new();
+        context.uapi(&mut uapi);
+        Ok(Record { value, packet: packet.unwrap_or_default(), context: uapi })
+    }
+}
+
+impl std::fmt::Debug for Loaded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Loaded({} `{}` on {})", self.program.prog_type, self.name(), self.backend())
+    }
+}
+
+/// Whether the context is a `__sk_buff`.
+const fn sees_skb(program_type: ProgramType) -> bool {
+    use ProgramType::{CgroupSkb, LwtIn, LwtOut, LwtXmit, SchedAct, SchedCls, SocketFilter};
+    matches!(program_type, SocketFilter | SchedCls | SchedAct | CgroupSkb | LwtIn | LwtOut | LwtXmit)
+}
+
+fn packet_of(bytes: &[u8]) -> Result<Packet, Error> {
+    let capacity = u32::try_from(bytes.len()).map_err(|_| Error::Memory("a packet over 4 GiB".to_owned()))?;
+    let mut packet = Packet::new(capacity).map_err(|error| Error::Memory(error.to_string()))?;
+    packet.set(bytes).map_err(|error| Error::Memory(error.to_string()))?;
+    Ok(packet)
+}
+
+/// One test run of the kernel on what the context holds; the context takes over the result.
+#[cfg(feature = "kernel")]
+fn run_in_kernel<C: Context>(program: &crate::kernel::KernelProgram, context: &mut C) -> Result<u64, Error> {
+    use crate::kernel::{TestInput, TestRun};
+    let mut uapi = Vec::new();
+    context.uapi(&mut uapi);
+    let meta = context.packet_mut().map_or(0, |packet| packet.meta_len());
+    let data = context.packet_mut().map(|packet| packet.bytes_with_meta().to_vec()).unwrap_or_default();
+    let Some(input) = TestInput::of(program.prog_type()) else {
+        return Err(Error::Unsupported {
+            program: program.name().to_owned(),
+            what: format!("test runs of type {} in the kernel", program.prog_type()),
+        });
+    };
+    let result = program.test_run(&TestRun::packet(input, &data, meta as u32, &uapi))?;
+    if let Some(packet) = context.packet_mut() {
+        let meta = result.ctx_out.first_chunk().map_or(0, |&word| u32::from_le_bytes(word)) as usize;
+        let meta = if input == TestInput::Xdp { meta.min(result.data_out.len()) } else { 0 };
+        let (before, bytes) = result.data_out.split_at(meta);
+        packet.set(bytes).map_err(|error| Error::Memory(error.to_string()))?;
+        packet.set_meta(before).map_err(|error| Error::Memory(error.to_string()))?;
+    }
+    context.set_uapi(&result.ctx_out);
+    Ok(u64::from(result.retval))
+}

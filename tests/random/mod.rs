@@ -1,0 +1,589 @@
+//! Random programs: a generator that knows what its registers hold, so that most of what it makes is accepted.
+//!
+//! Shared by the plain tests (seconds) and the fuzz targets (hours). A program is a function of its seed alone.
+//! It reads context, packet, stack, an array and a hash map, ends by hashing every scalar register into r0 and
+//! into the array, and returns the hash: what any engine computes differently shows.
+//!
+//! Some programs are made with one flaw (a bound off by a little), so that verdicts can be compared as well.
+
+use beelift::isa::{
+    AluOp, AtomicOp, ByteOrder, Callee, CmpOp, Const64, Insn, InsnId, MapSlot, Operand, Reg, Sign, Size, Width,
+};
+use beelift::runtime::{MapDef, MapKind};
+
+/// Bytes of the packet every program may touch after its own bounds check.
+const PACKET: u32 = 48;
+/// Bytes of a map value.
+const VALUE: u32 = 64;
+/// Stack slots that are written before anything reads them: r10-64 to r10-1.
+const SCRATCH: i16 = -64;
+
+/// xorshift64*, seeded so that neighbouring seeds differ at once.
+#[derive(Clone, Debug)]
+pub struct Rng(u64);
+
+impl Rng {
+    pub fn new(seed: u64) -> Self {
+        let mut state = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        state = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        state = (state ^ (state >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        Self((state ^ (state >> 31)) | 1)
+    }
+    pub fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+    /// Below `bound`, which is not zero.
+    pub fn below(&mut self, bound: u32) -> u32 {
+        u32::try_from((self.next() >> 32) * u64::from(bound) >> 32).expect("below a 32-bit bound")
+    }
+    pub fn chance(&mut self, percent: u32) -> bool {
+        self.below(100) < percent
+    }
+    pub fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[self.below(u32::try_from(from.len()).expect("a short list")) as usize]
+    }
+    /// Numbers near the edges of their ranges, and any others.
+    pub fn interesting(&mut self) -> u64 {
+        const EDGES: [u64; 14] = [
+            0,
+            1,
+            2,
+            0x7f,
+            0x80,
+            0xff,
+            0x7fff,
+            0xffff,
+            0x7fff_ffff,
+            0x8000_0000,
+            0xffff_ffff,
+            0x7fff_ffff_ffff_ffff,
+            0x8000_0000_0000_0000,
+            u64::MAX,
+        ];
+        match self.below(4) {
+            0 => self.next(),
+            1 => self.next() >> self.below(64),
+            2 => self.pick(&EDGES),
+            _ => self.pick(&EDGES).wrapping_add(self.next() % 5).wrapping_sub(2),
+        }
+    }
+}
+
+/// A generated program with its maps and an input.
+#[derive(Clone, Debug)]
+pub struct Case {
+    pub seed: u64,
+    pub insns: Vec<Insn>,
+    pub maps: Vec<MapDef>,
+    pub packet: Vec<u8>,
+    /// Made with a flaw: likely rejected.
+    pub flawed: bool,
+}
+
+/// The maps every program gets: an array with one element per index 0 to 3, and a small hash.
+pub fn maps() -> Vec<MapDef> {
+    vec![
+        MapDef::new("array", MapKind::Array, 4, VALUE, 4),
+        MapDef::new("hash", MapKind::Hash, 8, 16, 8),
+    ]
+}
+
+/// Makes the program of a seed.
+pub fn generate(seed: u64) -> Case {
+    let mut rng = Rng::new(seed);
+    let flawed = rng.chance(15);
+    let length = PACKET + rng.below(64);
+    let packet = (0..length).map(|_| rng.next() as u8).collect();
+    let mut generator = Generator { rng, insns: Vec::new(), subprograms: Vec::new(), exits: Vec::new(), flaw: flawed };
+    generator.program();
+    Case { seed, insns: generator.insns, maps: maps(), packet, flawed }
+}
+
+const CTX: Reg = Reg::R6;
+const PKT: Reg = Reg::R7;
+const KEPT: Reg = Reg::R8;
+const VAL: Reg = Reg::R9;
+/// Registers that always hold numbers in the body.
+const NUMBERS: [Reg; 6] = [Reg::R0, Reg::R1, Reg::R2, Reg::R3, Reg::R4, KEPT];
+/// Scratch for pointers and loop counters.
+const TEMP: Reg = Reg::R5;
+
+struct Generator {
+    rng: Rng,
+    insns: Vec<Insn>,
+    /// Calls to patch: position of the call.
+    subprograms: Vec<usize>,
+    /// Jumps to the common exit.
+    exits: Vec<usize>,
+    flaw: bool,
+}
+
+impl Generator {
+    fn push(&mut self, insn: Insn) -> usize {
+        self.insns.push(insn);
+        self.insns.len() - 1
+    }
+    fn here(&self) -> InsnId {
+        InsnId(u32::try_from(self.insns.len()).expect("a short program"))
+    }
+    fn alu(&mut self, op: AluOp, width: Width, dst: Reg, src: Operand) {
+        self.push(Insn::Alu { op, width, dst, src });
+    }
+    fn mov(&mut self, dst: Reg, src: Reg) {
+        self.alu(AluOp::Mov, Width::W64, dst, Operand::Reg(src));
+    }
+    fn set(&mut self, dst: Reg, value: u64) {
+        match i32::try_from(value.cast_signed()) {
+            Ok(small) => self.alu(AluOp::Mov, Width::W64, dst, Operand::Imm(i64::from(small))),
+            Err(_) => {
+                self.push(Insn::Const { dst, value: Const64::Imm(value) });
+            }
+        }
+    }
+    fn load(&mut self, size: Size, sign: Sign, dst: Reg, base: Reg, off: i16) {
+        self.push(Insn::Load { size, sign, dst, base, off });
+    }
+    fn store(&mut self, size: Size, base: Reg, off: i16, src: Operand) {
+        self.push(Insn::Store { size, base, off, src });
+    }
+    fn number(&mut self) -> Reg {
+        self.rng.pick(&NUMBERS)
+    }
+    fn width(&mut self) -> Width {
+        self.rng.pick(&[Width::W32, Width::W64])
+    }
+    fn size(&mut self) -> Size {
+        self.rng.pick(&[Size::B, Size::H, Size::W, Size::DW])
+    }
+    fn imm(&mut self) -> i64 {
+        i64::from(self.rng.interesting() as u32 as i32)
+    }
+    fn operand(&mut self) -> Operand {
+        if self.rng.chance(60) { Operand::Reg(self.number()) } else { Operand::Imm(self.imm()) }
+    }
+
+    /// Prologue, body, epilogue, subprograms.
+    fn program(&mut self) {
+        self.prologue();
+        let steps = 4 + self.rng.below(36);
+        self.block(steps, 2);
+        self.epilogue();
+        let calls = std::mem::take(&mut self.subprograms);
+        if !calls.is_empty() {
+            let entry = self.here();
+            for call in calls {
+                self.insns[call] = Insn::Call(Callee::Subprogram(entry));
+            }
+            self.subprogram();
+        }
+    }
+
+    fn prologue(&mut self) {
+        self.mov(CTX, Reg::R1);
+        self.load(Size::W, Sign::Zero, PKT, CTX, 0);
+        self.load(Size::W, Sign::Zero, Reg::R3, CTX, 4);
+        self.mov(Reg::R2, PKT);
+        self.alu(AluOp::Add, Width::W64, Reg::R2, Operand::Imm(i64::from(PACKET)));
+        self.exit_if(CmpOp::Gt, Reg::R2, Operand::Reg(Reg::R3));
+        let key = i64::from(self.rng.below(4));
+        self.store(Size::W, Reg::R10, -4, Operand::Imm(key));
+        self.lookup(0, -4);
+        self.exit_if(CmpOp::Eq, Reg::R0, Operand::Imm(0));
+        self.mov(VAL, Reg::R0);
+        for slot in (SCRATCH..0).step_by(8) {
+            if self.rng.chance(50) {
+                let value = self.imm();
+                self.store(Size::DW, Reg::R10, slot, Operand::Imm(value));
+            } else {
+                let value = self.rng.interesting();
+                self.set(Reg::R1, value);
+                self.store(Size::DW, Reg::R10, slot, Operand::Reg(Reg::R1));
+            }
+        }
+        self.set_numbers(&NUMBERS);
+    }
+
+    /// Numbers of unknown and of known value in registers.
+    fn set_numbers(&mut self, registers: &[Reg]) {
+        for &register in registers {
+            let (size, off) = (self.size(), self.rng.below(PACKET - 8) as i16);
+            match self.rng.below(4) {
+                0 => {
+                    let value = self.rng.interesting();
+                    self.set(register, value);
+                }
+                1 => self.load(size, Sign::Zero, register, PKT, off),
+                2 => self.load(size, Sign::Zero, register, VAL, off),
+                _ => {
+                    let field = self.rng.pick(&[12, 16]);
+                    self.load(Size::W, Sign::Zero, register, CTX, field);
+                }
+            }
+        }
+    }
+
+    fn exit_if(&mut self, op: CmpOp, lhs: Reg, rhs: Operand) {
+        let at = self.push(Insn::Branch { op, width: Width::W64, lhs, rhs, to: InsnId(0) });
+        self.exits.push(at);
+    }
+
+    /// `r0 = lookup(map, r10 + key)`
+    fn lookup(&mut self, map: u32, key: i16) {
+        self.push(Insn::Const { dst: Reg::R1, value: Const64::Map(MapSlot(map)) });
+        self.stack_pointer(Reg::R2, key);
+        self.push(Insn::Call(Callee::Helper(1)));
+    }
+
+    fn stack_pointer(&mut self, dst: Reg, off: i16) {
+        self.mov(dst, Reg::R10);
+        self.alu(AluOp::Add, Width::W64, dst, Operand::Imm(i64::from(off)));
+    }
+
+    fn block(&mut self, steps: u32, depth: u32) {
+        for _ in 0..steps {
+            match self.rng.below(if depth > 0 { 26 } else { 20 }) {
+                0..=7 => self.arithmetic(),
+                8 => self.swap(),
+                9 | 10 => self.packet_access(),
+                11 | 12 => self.value_access(),
+                13 | 14 => self.stack_access(),
+                15 => self.atomic(),
+                16 => self.variable_access(),
+                17 => self.spill(),
+                18 => self.helper(),
+                19 => self.call(),
+                20..=23 => self.branch(depth),
+                _ => self.repeat(depth),
+            }
+        }
+    }
+
+    fn arithmetic(&mut self) {
+        let (dst, mut width, mut op) = (self.number(), self.width(), self.rng.pick(&AluOp::ALL));
+        let src = match op {
+            AluOp::Neg => Operand::Imm(0),
+            AluOp::Lsh | AluOp::Rsh | AluOp::Arsh => {
+                if self.rng.chance(40) {
+                    Operand::Reg(self.number())
+                } else {
+                    Operand::Imm(i64::from(self.rng.below(width.bits())))
+                }
+            }
+            AluOp::MovSx8 | AluOp::MovSx16 => Operand::Reg(self.number()),
+            AluOp::MovSx32 => {
+                width = Width::W64;
+                Operand::Reg(self.number())
+            }
+            AluOp::Div | AluOp::Mod | AluOp::SDiv | AluOp::SMod => match self.operand() {
+                // The kernel refuses a constant zero divisor.
+                Operand::Imm(0) => {
+                    op = AluOp::Xor;
+                    Operand::Imm(3)
+                }
+                src => src,
+            },
+            AluOp::Add
+            | AluOp::Sub
+            | AluOp::Mul
+            | AluOp::Or
+            | AluOp::And
+            | AluOp::Xor
+            | AluOp::Mov => self.operand(),
+        };
+        self.alu(op, width, dst, src);
+    }
+
+    fn swap(&mut self) {
+        let (dst, order) = (self.number(), self.rng.pick(&[ByteOrder::Little, ByteOrder::Big, ByteOrder::Swap]));
+        let size = self.rng.pick(&[Size::H, Size::W, Size::DW]);
+        self.push(Insn::Swap { order, size, dst });
+    }
+
+    /// A load or store at a constant offset of memory that is all accessible.
+    fn plain_access(&mut self, base: Reg, low: i16, high: i16) {
+        let size = self.size();
+        let room = u32::try_from(i32::from(high) - i32::from(low)).expect("a range") - size.bytes() + 1;
+        let off = low + self.rng.below(room) as i16;
+        if self.rng.chance(55) {
+            let sign = if size != Size::DW && self.rng.chance(30) { Sign::Signed } else { Sign::Zero };
+            let dst = self.number();
+            self.load(size, sign, dst, base, off);
+        } else {
+            let src = self.operand();
+            self.store(size, base, off, src);
+        }
+    }
+
+    fn packet_access(&mut self) {
+        let high = if self.flaw && self.rng.chance(30) { PACKET + 4 } else { PACKET };
+        self.plain_access(PKT, 0, high as i16);
+    }
+
+    fn value_access(&mut self) {
+        let high = if self.flaw && self.rng.chance(30) { VALUE + 4 } else { VALUE };
+        self.plain_access(VAL, 0, high as i16);
+    }
+
+    /// Aligned, because the kernel refuses partial overwrites of spilled pointers and unaligned stack access.
+    fn stack_access(&mut self) {
+        let size = self.size();
+        let slots = 64 / size.bytes();
+        let off = SCRATCH + (self.rng.below(slots) * size.bytes()) as i16;
+        if self.rng.chance(50) {
+            let sign = if size != Size::DW && self.rng.chance(30) { Sign::Signed } else { Sign::Zero };
+            let dst = self.number();
+            self.load(size, sign, dst, Reg::R10, off);
+        } else {
+            let src = self.operand();
+            self.store(size, Reg::R10, off, src);
+        }
+    }
+
+    fn atomic(&mut self) {
+        let width = self.width();
+        let bytes = width.bits() / 8;
+        let op = self.rng.pick(&[
+            AtomicOp::Add,
+            AtomicOp::Or,
+            AtomicOp::And,
+            AtomicOp::Xor,
+            AtomicOp::Xchg,
+            AtomicOp::CmpXchg,
+        ]);
+        let fetch = matches!(op, AtomicOp::Xchg | AtomicOp::CmpXchg) || self.rng.chance(50);
+        let (base, off) = if self.rng.chance(50) {
+            (VAL, (self.rng.below(VALUE / bytes) * bytes) as i16)
+        } else {
+            (Reg::R10, SCRATCH + (self.rng.below(64 / bytes) * bytes) as i16)
+        };
+        let src = self.number();
+        self.push(Insn::Atomic { op, fetch, width, base, off, src });
+    }
+
+    /// An access at an offset that was bounded by arithmetic or by a branch.
+    fn variable_access(&mut self) {
+        let index = self.number();
+        let (base, room) = self.rng.pick(&[(PKT, PACKET), (VAL, VALUE), (Reg::R10, 64)]);
+        let slack = if self.flaw && self.rng.chance(40) { 2 } else { 0 };
+        let size = self.size();
+        let most = room - size.bytes() + slack;
+        self.mov(TEMP, index);
+        let mut skip = None;
+        match self.rng.below(4) {
+            0 => {
+                // The largest mask that fits.
+                let mask = (most + 1).next_power_of_two() / 2 - 1;
+                let mask = if base == Reg::R10 { mask & !(size.bytes() - 1) } else { mask };
+                self.alu(AluOp::And, Width::W64, TEMP, Operand::Imm(i64::from(mask)));
+            }
+            1 => {
+                let bits = (most + 1).ilog2();
+                self.alu(AluOp::Rsh, Width::W64, TEMP, Operand::Imm(i64::from(64 - bits)));
+            }
+            2 => self.alu(AluOp::Mod, Width::W64, TEMP, Operand::Imm(i64::from(most + 1))),
+            _ => {
+                let at = self.push(Insn::Branch {
+                    op: CmpOp::Gt,
+                    width: self.rng.pick(&[Width::W64]),
+                    lhs: TEMP,
+                    rhs: Operand::Imm(i64::from(most)),
+                    to: InsnId(0),
+                });
+                skip = Some(at);
+            }
+        }
+        self.alu(AluOp::Add, Width::W64, TEMP, Operand::Reg(base));
+        let off = if base == Reg::R10 { SCRATCH } else { 0 };
+        if self.rng.chance(60) || base == Reg::R10 {
+            let dst = self.number();
+            self.load(size, Sign::Zero, dst, TEMP, off);
+        } else {
+            let src = self.operand();
+            self.store(size, TEMP, off, src);
+        }
+        if let Some(at) = skip {
+            self.patch(at);
+        }
+    }
+
+    fn patch(&mut self, at: usize) {
+        let target = self.here();
+        match &mut self.insns[at] {
+            Insn::Branch { to, .. } | Insn::Jump { to } => *to = target,
+            other => unreachable!("only branches are patched, not {other:?}"),
+        }
+    }
+
+    /// A number or pointer goes to the stack and comes back.
+    fn spill(&mut self) {
+        let slot = -72 - 8 * self.rng.below(4) as i16;
+        let register = self.rng.pick(&[PKT, VAL, CTX, KEPT, Reg::R3]);
+        self.store(Size::DW, Reg::R10, slot, Operand::Reg(register));
+        if self.rng.chance(50) {
+            self.arithmetic();
+        }
+        let back = if register == KEPT || register == Reg::R3 { self.number() } else { register };
+        self.load(Size::DW, Sign::Zero, back, Reg::R10, slot);
+    }
+
+    fn helper(&mut self) {
+        match self.rng.below(7) {
+            0 => {
+                self.push(Insn::Call(Callee::Helper(8)));
+            }
+            1 => {
+                self.push(Insn::Call(Callee::Helper(5)));
+            }
+            2 => self.hash_update(),
+            3 => self.hash_delete(),
+            4 => self.hash_read(),
+            5 => self.checksum(),
+            _ => self.packet_copy(),
+        }
+        // The call took r1 to r5 away.
+        self.set_numbers(&[Reg::R1, Reg::R2, Reg::R3, Reg::R4]);
+    }
+
+    /// A small key, so that keys meet again.
+    fn hash_key(&mut self) {
+        self.mov(TEMP, KEPT);
+        self.alu(AluOp::And, Width::W64, TEMP, Operand::Imm(7));
+        self.store(Size::DW, Reg::R10, -8, Operand::Reg(TEMP));
+    }
+
+    fn hash_update(&mut self) {
+        self.hash_key();
+        self.push(Insn::Const { dst: Reg::R1, value: Const64::Map(MapSlot(1)) });
+        self.stack_pointer(Reg::R2, -8);
+        self.stack_pointer(Reg::R3, -32);
+        let flags = u64::from(self.rng.below(4));
+        self.set(Reg::R4, flags);
+        self.push(Insn::Call(Callee::Helper(2)));
+    }
+
+    fn hash_delete(&mut self) {
+        self.hash_key();
+        self.push(Insn::Const { dst: Reg::R1, value: Const64::Map(MapSlot(1)) });
+        self.stack_pointer(Reg::R2, -8);
+        self.push(Insn::Call(Callee::Helper(3)));
+    }
+
+    fn hash_read(&mut self) {
+        self.hash_key();
+        self.lookup(1, -8);
+        let skip = self.push(Insn::Branch {
+            op: CmpOp::Eq,
+            width: Width::W64,
+            lhs: Reg::R0,
+            rhs: Operand::Imm(0),
+            to: InsnId(0),
+        });
+        if self.rng.chance(50) {
+            self.store(Size::W, Reg::R0, 8, Operand::Reg(KEPT));
+        }
+        self.load(Size::DW, Sign::Zero, KEPT, Reg::R0, 0);
+        self.patch(skip);
+        if !(self.flaw && self.rng.chance(30)) {
+            self.mov(Reg::R0, KEPT);
+        }
+    }
+
+    fn checksum(&mut self) {
+        let (from, to) = (4 * i64::from(self.rng.below(5)), 4 * i64::from(self.rng.below(5)));
+        self.stack_pointer(Reg::R1, SCRATCH);
+        self.alu(AluOp::Mov, Width::W64, Reg::R2, Operand::Imm(from));
+        self.stack_pointer(Reg::R3, SCRATCH + 16);
+        self.alu(AluOp::Mov, Width::W64, Reg::R4, Operand::Imm(to));
+        self.mov(Reg::R5, KEPT);
+        self.push(Insn::Call(Callee::Helper(28)));
+    }
+
+    /// `xdp_load_bytes` or `xdp_store_bytes`, sometimes past the end.
+    fn packet_copy(&mut self) {
+        let id = self.rng.pick(&[189, 190]);
+        let offset = i64::from(self.rng.below(PACKET + 80));
+        self.mov(Reg::R1, CTX);
+        self.alu(AluOp::Mov, Width::W64, Reg::R2, Operand::Imm(offset));
+        self.stack_pointer(Reg::R3, SCRATCH);
+        let length = i64::from(1 + self.rng.below(32));
+        self.alu(AluOp::Mov, Width::W64, Reg::R4, Operand::Imm(length));
+        self.push(Insn::Call(Callee::Helper(id)));
+    }
+
+    fn call(&mut self) {
+        let at = self.push(Insn::Call(Callee::Subprogram(InsnId(0))));
+        self.subprograms.push(at);
+        self.set_numbers(&[Reg::R1, Reg::R2, Reg::R3, Reg::R4]);
+    }
+
+    /// A function of r1 to r4.
+    fn subprogram(&mut self) {
+        self.mov(Reg::R0, Reg::R1);
+        for _ in 0..2 + self.rng.below(6) {
+            let registers = [Reg::R0, Reg::R1, Reg::R2, Reg::R3, Reg::R4];
+            let (dst, src) = (self.rng.pick(&registers), self.rng.pick(&registers));
+            let op = self.rng.pick(&[AluOp::Add, AluOp::Xor, AluOp::Mul, AluOp::Sub, AluOp::Lsh, AluOp::Div]);
+            let width = self.width();
+            self.alu(op, width, dst, Operand::Reg(src));
+        }
+        self.store(Size::DW, Reg::R10, -8, Operand::Reg(Reg::R2));
+        self.load(Size::W, Sign::Signed, Reg::R3, Reg::R10, -8);
+        self.alu(AluOp::Xor, Width::W64, Reg::R0, Operand::Reg(Reg::R3));
+        self.push(Insn::Exit);
+    }
+
+    fn branch(&mut self, depth: u32) {
+        let (op, width, lhs, rhs) = (self.rng.pick(&CmpOp::ALL), self.width(), self.number(), self.operand());
+        let at = self.push(Insn::Branch { op, width, lhs, rhs, to: InsnId(0) });
+        let steps = 1 + self.rng.below(5);
+        self.block(steps, depth - 1);
+        if self.rng.chance(40) {
+            let over = self.push(Insn::Jump { to: InsnId(0) });
+            self.patch(at);
+            let steps = 1 + self.rng.below(4);
+            self.block(steps, depth - 1);
+            self.patch(over);
+        } else {
+            self.patch(at);
+        }
+    }
+
+    /// A counted loop; the counter lives on the stack, away from what the body touches.
+    fn repeat(&mut self, depth: u32) {
+        let slot = -112 - 8 * depth as i16;
+        let turns = i64::from(2 + self.rng.below(6));
+        self.store(Size::DW, Reg::R10, slot, Operand::Imm(0));
+        let head = self.here();
+        let steps = 1 + self.rng.below(4);
+        self.block(steps, depth - 1);
+        self.load(Size::DW, Sign::Zero, TEMP, Reg::R10, slot);
+        self.alu(AluOp::Add, Width::W64, TEMP, Operand::Imm(1));
+        self.store(Size::DW, Reg::R10, slot, Operand::Reg(TEMP));
+        self.push(Insn::Branch { op: CmpOp::Lt, width: Width::W64, lhs: TEMP, rhs: Operand::Imm(turns), to: head });
+    }
+
+    /// Hashes the numbers into r0 and the array, and the common exit.
+    fn epilogue(&mut self) {
+        for register in NUMBERS.into_iter().skip(1) {
+            self.alu(AluOp::Mul, Width::W64, Reg::R0, Operand::Imm(0x0100_0193));
+            self.alu(AluOp::Xor, Width::W64, Reg::R0, Operand::Reg(register));
+        }
+        for slot in (SCRATCH..0).step_by(8) {
+            self.load(Size::DW, Sign::Zero, Reg::R1, Reg::R10, slot);
+            self.alu(AluOp::Mul, Width::W64, Reg::R0, Operand::Imm(0x0100_0193));
+            self.alu(AluOp::Xor, Width::W64, Reg::R0, Operand::Reg(Reg::R1));
+        }
+        self.store(Size::DW, VAL, 0, Operand::Reg(Reg::R0));
+        let over = self.push(Insn::Jump { to: InsnId(0) });
+        let exits = std::mem::take(&mut self.exits);
+        for at in exits {
+            self.patch(at);
+        }
+        self.set(Reg::R0, 0);
+        self.patch(over);
+        self.push(Insn::Exit);
+    }
+}
