@@ -59,6 +59,7 @@ pub const fn needed_by_program(prog_type: ProgramType) -> Capabilities {
         | ProgramType::CgroupSkb
         | ProgramType::SkReuseport
         | ProgramType::SkLookup
+        | ProgramType::LircMode2
         | ProgramType::Syscall => Capabilities::BPF,
         ProgramType::Kprobe
         | ProgramType::Tracepoint
@@ -82,7 +83,6 @@ pub const fn needed_by_program(prog_type: ProgramType) -> Capabilities {
         | ProgramType::SkMsg
         | ProgramType::CgroupSockAddr
         | ProgramType::LwtSeg6local
-        | ProgramType::LircMode2
         | ProgramType::FlowDissector
         | ProgramType::CgroupSysctl
         | ProgramType::CgroupSockopt

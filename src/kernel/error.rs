@@ -60,6 +60,8 @@ pub enum Hint {
     Rejected,
     /// This kernel was built without the program type, or is too old for it.
     ProgramTypeMissing(ProgramType),
+    /// The program type is there, and does not take this `expected_attach_type`.
+    AttachType(ProgramType, u32),
     /// Our own program type, which no kernel has.
     ProgramTypeIsOurs(ProgramType),
     /// This kernel was built without the map type, or does not take this combination of sizes and flags.
@@ -165,6 +167,9 @@ impl std::fmt::Display for Hint {
             Self::NoBpf => f.write_str("this kernel has no bpf(2)"),
             Self::Rejected => f.write_str("the kernel's verifier rejected the program"),
             Self::ProgramTypeMissing(kind) => write!(f, "this kernel has no program type {kind}"),
+            Self::AttachType(kind, number) => {
+                write!(f, "program type {kind} does not take expected_attach_type {number} (or its flags)")
+            }
             Self::ProgramTypeIsOurs(kind) => write!(f, "program type {kind} exists in user space only"),
             Self::MapTypeOrAttributes(kind) => write!(
                 f,

@@ -41,6 +41,12 @@ impl VerifierLog {
         Self { text, at, insn: None, line: None, message }
     }
 
+    /// Whether the log says nothing of the program: there is none, or only statistics.
+    #[must_use]
+    pub fn is_silent(&self) -> bool {
+        self.at.is_none() && self.message.is_empty()
+    }
+
     /// Finds instruction and source line. `pcs` are the slots of the program as it was loaded.
     #[must_use]
     pub fn located(mut self, program: &Program, pcs: &[Pc]) -> Self {
@@ -89,8 +95,7 @@ impl std::fmt::Display for VerifierLog {
         if let Some(at) = self.at {
             write!(f, "pc {at}: ")?;
         }
-        let message = if self.message.is_empty() { self.text.trim_end() } else { &self.message };
-        f.write_str(message)?;
+        f.write_str(if self.message.is_empty() { "no reason given" } else { &self.message })?;
         if let Some(line) = &self.line {
             write!(f, "\n  at {}:{}:{}: {}", line.file, line.line, line.column, line.text.trim())?;
         }

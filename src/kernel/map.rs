@@ -5,13 +5,15 @@
 //! order they are made (`mapset`).
 #![forbid(unsafe_code)]
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use beelift_runtime::MapKind;
 use beelift_runtime::map::{MapDef, MapFlags};
 
 use super::btf::KernelBtf;
-use super::sys::{self, MapFd, attr};
+use super::prog::KernelProgram;
+use super::sys::map::{MapFd, possible_cpus as count_cpus};
+use super::sys::{self, attr};
 use super::{Errno, Hint, OsError, caps};
 
 /// What a map is created with beside its definition.
@@ -99,7 +101,7 @@ impl MapInfo {
 /// # Errors
 /// When the kernel does not tell.
 pub fn possible_cpus() -> Result<u32, OsError> {
-    sys::possible_cpus().map_err(|errno| OsError::new("read", "/sys/devices/system/cpu/possible", errno))
+    count_cpus().map_err(|errno| OsError::new("read", "/sys/devices/system/cpu/possible", errno))
 }
 
 impl KernelMap {
@@ -223,6 +225,23 @@ impl KernelMap {
         self.fd.update(key, value, flags).map_err(|errno| self.error("BPF_MAP_UPDATE_ELEM", errno))
     }
 
+    /// Puts a program into a `prog_array`, as target of tail calls.
+    ///
+    /// # Errors
+    /// As the map type does: a program of another type than the map has is EINVAL.
+    pub fn update_program(&self, key: &[u8], program: &KernelProgram, flags: u64) -> Result<(), OsError> {
+        let fd = program.as_fd().as_raw_fd();
+        self.update(key, &fd.to_ne_bytes(), flags)
+    }
+
+    /// Puts a map into a map of maps.
+    ///
+    /// # Errors
+    /// As the map type does: a map of another shape than the template is EINVAL.
+    pub fn update_map(&self, key: &[u8], map: &Self, flags: u64) -> Result<(), OsError> {
+        self.update(key, &map.raw_fd().to_ne_bytes(), flags)
+    }
+
     /// Removes a key; whether it was there.
     ///
     /// # Errors
@@ -322,7 +341,6 @@ impl KernelMap {
 
     /// Number of the descriptor, for attributes and instructions.
     pub(super) fn raw_fd(&self) -> u32 {
-        use std::os::fd::AsRawFd;
         self.fd.as_fd().as_raw_fd().cast_unsigned()
     }
 

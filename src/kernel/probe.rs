@@ -12,6 +12,7 @@ use beelift_runtime::map::{MapDef, MapFlags};
 use beelift_runtime::privilege::Capabilities;
 
 use super::map::{CreateOptions, KernelMap};
+use super::symbols::KernelSymbols;
 use super::sys::{self, LoadArgs};
 use super::{Errno, Hint, caps, pin};
 use crate::isa::Slot;
@@ -154,63 +155,96 @@ fn support(result: Result<(), super::OsError>) -> Support {
     }
 }
 
-/// Numbers of the helpers that programs of a type may call. About 20 µs a helper.
-///
-/// # Errors
-/// What is missing to load programs of the type.
-pub fn helpers(prog_type: ProgramType) -> Result<Vec<u32>, Capabilities> {
+/// Which helpers programs of a type may call.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Helpers {
+    /// These, by number.
+    Allowed(Vec<u32>),
+    /// This process may not find out: these capabilities are missing (none: the kernel forbids it).
+    NotPermitted(Capabilities),
+    /// The type is not there, or its programs cannot be loaded without a target.
+    Unknown,
+}
+
+/// Asks the kernel for each helper whether programs of a type may call it. Takes some 5 ms.
+#[must_use]
+pub fn helpers(prog_type: ProgramType) -> Helpers {
     const END: u32 = 1024;
+    let target = Target::of(prog_type);
     let mut allowed = Vec::new();
     let mut log = vec![0; 1 << 12];
     for number in 1..END {
         log[0] = 0;
         let slots = [Slot::new(0x85, 0, 0, 0, number.cast_signed()), Slot::new(0x95, 0, 0, 0, 0)];
-        let result = load(prog_type, &slots, &mut log);
+        let result = load_for(prog_type, target, &slots, &mut log);
         if result == Err(Errno::EPERM) && log[0] == 0 {
-            return Err(caps::missing_for_program(prog_type));
+            return Helpers::NotPermitted(caps::missing_for_program(prog_type));
         }
         let text = sys::text(&log);
+        // Unless the verifier came to the call, the answer is about something else.
+        if result.is_err() && !text.contains("(85) call") {
+            return Helpers::Unknown;
+        }
         // The kernel names helpers; one it does not know at all is past the end.
         if text.contains(&format!("unknown#{number}")) {
             break;
         }
         let refused = ["unknown func", "invalid func", "cannot use helper", "helper call is not allowed"];
-        let silent = result.is_err() && text.is_empty();
-        if !silent && !refused.iter().any(|reason| text.contains(reason)) {
+        if !refused.iter().any(|reason| text.contains(reason)) {
             allowed.push(number);
         }
     }
-    Ok(allowed)
+    Helpers::Allowed(allowed)
+}
+
+/// What a probe of a program type is loaded with.
+#[derive(Clone, Copy, Debug, Default)]
+struct Target {
+    attach_type: u32,
+    attach_btf_id: u32,
+    flags: u32,
+}
+
+impl Target {
+    /// An attach type that the type takes, where it wants one; a tracepoint for tracing programs.
+    fn of(prog_type: ProgramType) -> Self {
+        const SLEEPABLE: u32 = 1 << 4;
+        let plain = |attach_type| Self { attach_type, ..Self::default() };
+        match prog_type {
+            ProgramType::CgroupSockAddr => plain(8),
+            ProgramType::CgroupSockopt => plain(21),
+            ProgramType::SkLookup => plain(36),
+            ProgramType::Netfilter => plain(45),
+            ProgramType::Lsm => plain(27),
+            ProgramType::Syscall => Self { flags: SLEEPABLE, ..Self::default() },
+            ProgramType::Tracing => {
+                let tracepoint = KernelSymbols::default().typedef("btf_trace_sched_switch");
+                Self { attach_type: 23, attach_btf_id: tracepoint.unwrap_or(0), flags: 0 }
+            }
+            _ => Self::default(),
+        }
+    }
 }
 
 fn load(prog_type: ProgramType, slots: &[Slot], log: &mut [u8]) -> Result<(), Errno> {
+    load_for(prog_type, Target::of(prog_type), slots, log)
+}
+
+fn load_for(prog_type: ProgramType, target: Target, slots: &[Slot], log: &mut [u8]) -> Result<(), Errno> {
     let args = LoadArgs {
         prog_type: prog_type.id(),
-        attach_type: some_attach_type(prog_type),
-        flags: 0,
+        attach_type: target.attach_type,
+        flags: target.flags,
         name: "probe",
         license: c"GPL",
         slots,
         btf: None,
         func_info: &[],
         line_info: &[],
-        attach_btf_id: 0,
+        attach_btf_id: target.attach_btf_id,
         ifindex: 0,
     };
     sys::prog_load(&args, log, 1).map(drop)
-}
-
-/// An attach type that the type takes, where it wants one.
-const fn some_attach_type(prog_type: ProgramType) -> u32 {
-    match prog_type {
-        ProgramType::CgroupSockAddr => 8,
-        ProgramType::CgroupSockopt => 21,
-        ProgramType::SkLookup => 36,
-        ProgramType::Netfilter => 45,
-        ProgramType::Tracing => 24,
-        ProgramType::Lsm => 27,
-        _ => 0,
-    }
 }
 
 fn setting(name: &str) -> Option<u32> {

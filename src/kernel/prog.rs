@@ -197,9 +197,9 @@ impl KernelProgram {
             }
             Err(again) => again.max(errno),
         };
-        let text = sys::text(&log);
-        let hint = explain(errno, &text, args, prog_type);
-        let log = (!text.trim().is_empty()).then(|| Box::new(VerifierLog::parse(text)));
+        let log = VerifierLog::parse(sys::text(&log));
+        let hint = explain(errno, &log, args, prog_type);
+        let log = (!log.is_silent()).then(|| Box::new(log));
         Err(OsError { log, ..error(errno).with_hint(hint) })
     }
 
@@ -297,8 +297,8 @@ fn load_again(args: &LoadArgs<'_>, log: &mut [u8], level: u32) -> Result<OwnedFd
 }
 
 /// Why a load failed, when no capability is missing.
-fn explain(errno: Errno, log: &str, args: &LoadArgs<'_>, prog_type: ProgramType) -> Hint {
-    let silent = log.trim().is_empty();
+fn explain(errno: Errno, log: &VerifierLog, args: &LoadArgs<'_>, prog_type: ProgramType) -> Hint {
+    let silent = log.is_silent();
     match errno {
         Errno::EPERM if silent => Hint::ForbiddenByKernel,
         Errno::E2BIG if silent && args.slots.len() > 1_000_000 => Hint::TooComplex,
@@ -307,6 +307,7 @@ fn explain(errno: Errno, log: &str, args: &LoadArgs<'_>, prog_type: ProgramType)
         Errno::EINVAL if silent && probe::program_type(prog_type) == probe::Support::No => {
             Hint::ProgramTypeMissing(prog_type)
         }
+        Errno::EINVAL if silent => Hint::AttachType(prog_type, args.attach_type),
         _ if silent => Hint::None,
         _ => Hint::Rejected,
     }

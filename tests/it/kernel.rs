@@ -2,6 +2,7 @@
 //!
 //! Where `bpf(2)` is not permitted each test says so on stderr and passes, unless `BEELIFT_REQUIRE_KERNEL=1`.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,9 +24,22 @@ use beelift::runtime::privilege::Capabilities;
 /// `r0 = 2; exit`
 const PASS: [Slot; 2] = [Slot::new(0xb7, 0, 0, 0, 2), Slot::new(0x95, 0, 0, 0, 0)];
 
+/// `r0 = 0; exit`
+const ZERO: [Slot; 2] = [Slot::new(0xb7, 0, 0, 0, 0), Slot::new(0x95, 0, 0, 0, 0)];
+
+/// An attach type that the type takes.
+fn attach_type(prog_type: ProgramType) -> u32 {
+    match prog_type {
+        ProgramType::CgroupSockAddr => 8,
+        ProgramType::CgroupSockopt => 21,
+        ProgramType::SkLookup => 36,
+        ProgramType::Netfilter => 45,
+        _ => 0,
+    }
+}
+
 /// Whether the kernel lets us load networking programs; says why not.
 fn permitted(test: &str) -> bool {
-    let missing = caps::missing_for_program(ProgramType::Xdp);
     let raw = RawProgram::new(ProgramType::Xdp, &PASS);
     let refused = match KernelProgram::load_raw(&raw, LogLevel::Silent) {
         Ok(_) => return true,
@@ -33,8 +47,13 @@ fn permitted(test: &str) -> bool {
     };
     let required = std::env::var_os("BEELIFT_REQUIRE_KERNEL").is_some_and(|value| value == "1");
     assert!(!required, "BEELIFT_REQUIRE_KERNEL=1, but {refused}");
-    eprintln!("skipped {test}: {refused} (missing: {missing})");
+    skip(test, &refused);
     false
+}
+
+/// Past the capture of the test harness: a skipped test must be seen.
+fn skip(test: &str, why: &OsError) {
+    let _ = writeln!(std::io::stderr(), "SKIPPED: kernel::{test}: {why}");
 }
 
 macro_rules! kernel_test {
@@ -136,6 +155,29 @@ kernel_test! {
         assert_eq!(map.entries().unwrap(), []);
     }
 
+    fn maps_hold_programs_and_maps() {
+        let index = 1_u32.to_ne_bytes();
+        let tail = [mov(Reg::R2, 0), Insn::Const { dst: Reg::R2, value: Const64::Map(MapSlot(0)) }, mov(Reg::R3, 1), call(12), mov(Reg::R0, 3), Insn::Exit];
+        let defs = [MapDef::new("tails", MapKind::ProgArray, 4, 4, 2)];
+        let oracle = Oracle::load(&program(ProgramType::Xdp, &tail, &defs), &fixed()).unwrap();
+        let run = || oracle.run(Input { packet: &[0; 14], ..Input::default() }).unwrap().retval;
+        assert_eq!(run(), 3);
+        let pass = KernelProgram::load_raw(&RawProgram::new(ProgramType::Xdp, &PASS), LogLevel::Silent).unwrap();
+        oracle.maps()[0].update_program(&index, &pass, 0).unwrap();
+        assert_eq!(run(), 2);
+        let filter = KernelProgram::load_raw(&RawProgram::new(ProgramType::SchedCls, &PASS), LogLevel::Silent).unwrap();
+        assert_eq!(oracle.maps()[0].update_program(&index, &filter, 0).unwrap_err().errno, Errno::EINVAL);
+
+        let mut outer = MapDef::new("outer", MapKind::ArrayOfMaps, 4, 4, 2);
+        outer.inner = Some(Box::new(MapDef::new("inner", MapKind::Hash, 4, 8, 4)));
+        let outer = create_maps(&[outer], MapSetOptions::default()).unwrap().remove(0);
+        let inner = hash("member");
+        outer.update_map(&index, &inner, 0).unwrap();
+        let id = inner.info().id.to_ne_bytes().to_vec();
+        assert_eq!(outer.entries().unwrap(), [(index.to_vec(), id)]);
+        assert!(outer.update_map(&index, &outer, 0).is_err());
+    }
+
     fn maps_of_an_object_are_made_in_order_and_filled() {
         let mut outer = MapDef::new("outer", MapKind::HashOfMaps, 4, 4, 8);
         outer.inner = Some(Box::new(MapDef::new("inner", MapKind::Array, 4, 4, 1)));
@@ -197,6 +239,7 @@ kernel_test! {
         let error = |kind| KernelProgram::load_raw(&RawProgram::new(kind, &PASS), LogLevel::Silent).unwrap_err();
         let ours = error(ProgramType::Memory);
         assert_eq!(ours.hint, Hint::ProgramTypeIsOurs(ProgramType::Memory));
+        assert_eq!(error(ProgramType::SkLookup).hint, Hint::AttachType(ProgramType::SkLookup, 0));
         if probe::program_type(ProgramType::LircMode2) == probe::Support::No {
             assert_eq!(error(ProgramType::LircMode2).hint, Hint::ProgramTypeMissing(ProgramType::LircMode2));
         }
@@ -326,6 +369,35 @@ kernel_test! {
         }
     }
 
+    fn missing_capabilities_are_named_for_every_type() {
+        use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
+        let (bpf, perfmon, net) = (CapabilitySet::BPF, CapabilitySet::PERFMON, CapabilitySet::NET_ADMIN);
+        let none = CapabilitySet::empty();
+        // A thread has capabilities of its own: dropping them here takes them from nobody else.
+        let checks = std::thread::spawn(move || {
+            for effective in [none, bpf, perfmon, net, bpf | perfmon, bpf | net, bpf | perfmon | net] {
+                let mut sets = capabilities(None).unwrap();
+                sets.effective = effective;
+                set_capabilities(None, sets).unwrap();
+                for &kind in ProgramType::ALL.iter().filter(|kind| kind.id() != 0 && kind.id() < 0x1000) {
+                    let raw = RawProgram { attach_type: attach_type(kind), ..RawProgram::new(kind, &ZERO) };
+                    let said = KernelProgram::load_raw(&raw, LogLevel::Silent).err().map(|error| error.hint);
+                    let missing = caps::missing_for_program(kind);
+                    let named = Some(Hint::MissingCapabilities(missing));
+                    assert_eq!(said == named, !missing.is_empty(), "{kind} with {effective:?}: {said:?}");
+                }
+                for &kind in MapKind::ALL {
+                    let (map, missing) = (probe::map_type(kind), caps::missing_for_map(kind));
+                    // Types that look at sizes, or load BTF, before they look at capabilities.
+                    let tells = !matches!(kind, MapKind::StructOps | MapKind::InsnArray);
+                    let named = map == probe::Support::NotPermitted(missing);
+                    assert!(!tells || named == !missing.is_empty(), "{kind} with {effective:?}: {map:?}");
+                }
+            }
+        });
+        checks.join().unwrap();
+    }
+
     fn pins_outlive_handles() {
         let map = hash("pinned");
         let path = scratch("map");
@@ -371,7 +443,7 @@ kernel_test! {
         let point: AttachPoint = "tcx:lo:egress".parse().unwrap();
         let link = match loaded.attach(&point) {
             Ok(link) => link,
-            Err(error) => return eprintln!("skipped a_dropped_link_detaches: {error}"),
+            Err(error) => return skip("a_dropped_link_detaches", &error),
         };
         let info = link.info().unwrap();
         assert_eq!(info.program_id, loaded.info().unwrap().id);
@@ -438,7 +510,7 @@ kernel_test! {
         let loaded = KernelProgram::load_raw(&RawProgram::new(ProgramType::Xdp, &PASS), LogLevel::Silent).unwrap();
         let maps = match list::maps() {
             Ok(maps) => maps,
-            Err(error) => return eprintln!("skipped objects_are_listed_by_id: {error}"),
+            Err(error) => return skip("objects_are_listed_by_id", &error),
         };
         assert!(maps.contains(map.info()));
         let id = loaded.info().unwrap().id;
@@ -459,9 +531,12 @@ kernel_test! {
         for kind in [MapKind::Array, MapKind::LpmTrie, MapKind::Ringbuf, MapKind::HashOfMaps, MapKind::TaskStorage] {
             assert_eq!(map(kind), Some(probe::Support::Yes), "{kind}");
         }
-        let helpers = probe::helpers(ProgramType::Xdp).unwrap();
+        let probe::Helpers::Allowed(helpers) = probe::helpers(ProgramType::Xdp) else { panic!("no helpers") };
         assert!(helpers.contains(&44) && helpers.contains(&1), "xdp_adjust_head, map_lookup_elem");
         assert!(!helpers.contains(&26), "skb_load_bytes is not for xdp");
+        assert!(helpers.iter().all(|&number| number < 300), "{helpers:?}");
+        assert_eq!(probe::helpers(ProgramType::StructOps), probe::Helpers::Unknown);
+        assert!(matches!(probe::helpers(ProgramType::Syscall), probe::Helpers::Allowed(_)));
     }
 }
 
