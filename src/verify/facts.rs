@@ -5,7 +5,11 @@
 //! invariants of pruned paths). An option makes the JIT assert every fact at run time.
 #![forbid(unsafe_code)]
 
+use super::liveness::Liveness;
+use super::observe::Observed;
+use super::structure::Structure;
 use crate::isa::{InsnId, MapSlot};
+use crate::link::Program;
 
 /// Memory that an access reaches, on every path.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -125,4 +129,28 @@ pub struct Facts {
     pub stack_depth: Vec<u32>,
     /// Stack bytes per subprogram that may be read without having been written: zeroed at entry under policy `user`.
     pub zero_stack: Vec<bool>,
+}
+
+/// Puts the facts together after acceptance.
+pub(crate) fn build(
+    program: &Program,
+    structure: &Structure,
+    liveness: &Liveness,
+    observed: &mut Observed,
+) -> Facts {
+    let count = program.insns.len();
+    let subs = program.subprograms.len();
+    let _ = structure;
+    Facts {
+        reachable: std::mem::take(&mut observed.reachable),
+        access: std::mem::take(&mut observed.access),
+        lhs: vec![None; count],
+        rhs: vec![None; count],
+        branch: vec![BranchFact::Both; count],
+        call: std::mem::take(&mut observed.call),
+        fuel: vec![false; count],
+        arguments: (0..subs).map(|sub| liveness.argument_bits(sub)).collect(),
+        stack_depth: std::mem::take(&mut observed.stack_depth),
+        zero_stack: vec![true; subs],
+    }
 }

@@ -8,12 +8,33 @@
 //! guess. Not here: the meaning of arithmetic (`domain`), the tables of helpers and contexts (the runtime crate).
 #![forbid(unsafe_code)]
 
+mod check;
 pub mod domain;
+mod explore;
 pub mod facts;
+mod liveness;
+mod observe;
 pub mod policy;
+mod precision;
+mod prototype;
 pub mod report;
+mod stack_depth;
+mod state;
+mod structure;
+mod tables;
 
-use crate::link::Program;
+use std::time::Instant;
+
+use explore::{Stop, Verifier};
+use liveness::Liveness;
+use observe::Observed;
+use prototype::{ArgumentType, Prototype};
+use state::{Kind, MemFlags, Register};
+use structure::{LoopPoint, Structure};
+use tables::Tables;
+
+use crate::isa::{Insn, InsnId, Reg};
+use crate::link::{Linkage, Program};
 pub use facts::Facts;
 pub use policy::{Limits, Options, Policy};
 pub use report::{Failure, Reason, Rejected};
@@ -67,7 +88,89 @@ impl Verified {
 /// # Errors
 /// [`Failure::Rejected`] when no proof was found, [`Failure::Unsupported`] when the program uses what the
 /// verifier does not understand.
-pub fn verify(program: Program, options: &Options) -> Result<Verified, Failure> {
-    let _ = options;
-    Err(Failure::Unsupported { what: format!("verification of {}", program.prog_type), at: None })
+pub fn verify(mut program: Program, options: &Options) -> Result<Verified, Failure> {
+    let start = Instant::now();
+    structure::complete_subprograms(&mut program);
+    let mut observed = Observed::new(&program);
+    let facts = prove(&program, options, &mut observed)?;
+    let mut statistics = observed.statistics;
+    statistics.micros = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
+    Ok(Verified { program, facts, statistics })
+}
+
+fn prove(program: &Program, options: &Options, observed: &mut Observed) -> Result<Facts, Failure> {
+    let limit = options.limits.subprograms;
+    if program.subprograms.len() as u64 > u64::from(limit) {
+        return Err(report::rejected(program, InsnId(0), Reason::TooManySubprograms { limit }).into());
+    }
+    if program.prog_type.info().kernel_only {
+        return Err(Failure::Unsupported {
+            what: format!("programs of type {}", program.prog_type),
+            at: None,
+        });
+    }
+    let mut tables = Tables::new(program);
+    let structure = Structure::build(program, |insn| loop_point(&tables, insn))
+        .map_err(|(at, reason)| report::rejected(program, at, reason))?;
+    let liveness = Liveness::solve(program, &structure, |callee| tables.argument_count(callee));
+    tables.prototypes = (0..program.subprograms.len()).map(|sub| Prototype::of(program, sub)).collect();
+    for &sub in &structure.bottom_up {
+        let range = &program.subprograms[sub];
+        let own = &program.insns[range.entry.index()..range.end.index()];
+        tables.changes_packet[sub] = own.iter().any(|insn| tables.moves_packet(insn))
+            || structure.calls[sub].iter().any(|edge| tables.changes_packet[edge.callee]);
+    }
+    let tables = tables;
+    explore_function(program, options, &structure, &liveness, &tables, observed, 0)?;
+    // Global functions that were called are verified alone, each once.
+    let mut done = vec![false; program.subprograms.len()];
+    while let Some(sub) = (1..done.len()).find(|sub| observed.called[*sub] && !done[*sub]) {
+        done[sub] = true;
+        explore_function(program, options, &structure, &liveness, &tables, observed, sub)?;
+    }
+    stack_depth::check(program, options, &structure, observed)
+        .map_err(|(at, reason)| report::rejected(program, at, reason))?;
+    Ok(facts::build(program, &structure, &liveness, observed))
+}
+
+/// Where loops through calls are closed.
+fn loop_point(tables: &Tables<'_>, insn: &Insn) -> LoopPoint {
+    let _ = (tables, insn);
+    LoopPoint::None
+}
+
+fn explore_function(
+    program: &Program,
+    options: &Options,
+    structure: &Structure,
+    liveness: &Liveness,
+    tables: &Tables<'_>,
+    observed: &mut Observed,
+    sub: usize,
+) -> Result<(), Failure> {
+    let mut verifier = Verifier::new(program, options, structure, liveness, tables, observed, sub);
+    if sub == 0 {
+        *verifier.state.register_mut(Reg::R1) = Register::pointer(Kind::Context);
+    } else if let Ok(prototype) = &tables.prototypes[sub] {
+        debug_assert_eq!(program.subprograms[sub].linkage, Linkage::Global);
+        for (argument, reg) in prototype.arguments.iter().zip(Reg::ARGS) {
+            let register = match *argument {
+                ArgumentType::Number => Register::unknown(),
+                ArgumentType::Context => Register::pointer(Kind::Context),
+                ArgumentType::Memory { size, nullable } => {
+                    let id = if nullable { verifier.fresh_id() } else { 0 };
+                    let size = i32::try_from(size).unwrap_or(0);
+                    let kind = Kind::Memory(MemFlags::empty());
+                    Register { size, nullable, id, ..Register::pointer(kind) }
+                }
+            };
+            *verifier.state.register_mut(reg) = register;
+        }
+    }
+    verifier.explore().map_err(|stop| match stop {
+        Stop::Reject(reason) => report::rejected_on_path(&verifier, reason).into(),
+        Stop::Unsupported(what) => {
+            Failure::Unsupported { what, at: program.pcs.get(verifier.at.index()).copied() }
+        }
+    })
 }

@@ -12,6 +12,9 @@ pub struct Policy {
     pub allow_uninitialised_stack: bool,
     /// Memory accesses need natural alignment everywhere, not only on the stack.
     pub strict_alignment: bool,
+    /// Results of divisions and shifts by unknown counts are any number, as Linux takes them, so that
+    /// verdicts can be compared. Without it ranges are followed through them.
+    pub coarse_arithmetic: bool,
 }
 
 impl Policy {
@@ -21,15 +24,17 @@ impl Policy {
         allow_pointer_leaks: true,
         allow_uninitialised_stack: true,
         strict_alignment: false,
+        coarse_arithmetic: true,
     };
     /// The default in user space: all that `KERNEL` accepts; unproven stack bytes are zeroed.
-    pub const USER: Self = Self { name: "user", ..Self::KERNEL };
+    pub const USER: Self = Self { name: "user", coarse_arithmetic: false, ..Self::KERNEL };
     /// For untrusted tenants: no pointer leaks, no reads of unwritten stack.
     pub const STRICT: Self = Self {
         name: "strict",
         allow_pointer_leaks: false,
         allow_uninitialised_stack: false,
         strict_alignment: false,
+        coarse_arithmetic: false,
     };
 
     /// The policy of that name.

@@ -5,8 +5,11 @@ mod reason;
 
 use std::fmt;
 
-use crate::isa::{Insn, InsnId, Pc};
-use crate::link::LineInfo;
+use super::explore::Verifier;
+use super::state::Kind;
+use crate::isa::effects::{Flow, flow};
+use crate::isa::{Insn, InsnId, Pc, Reg};
+use crate::link::{LineInfo, Program};
 pub use reason::Reason;
 
 /// Why a program did not become [`Verified`](super::Verified).
@@ -103,4 +106,67 @@ impl From<Rejected> for Failure {
     fn from(rejected: Rejected) -> Self {
         Self::Rejected(Box::new(rejected))
     }
+}
+
+/// A rejection that belongs to no path.
+pub(crate) fn rejected(program: &Program, at: InsnId, reason: Reason) -> Rejected {
+    let subprogram = program.subprograms.iter().rev().find(|sub| sub.entry <= at);
+    Rejected {
+        at: program.pcs.get(at.index()).copied().unwrap_or_default(),
+        insn_id: at,
+        insn: program.insns.get(at.index()).copied(),
+        help: help(&reason),
+        reason,
+        path: Vec::new(),
+        registers: Vec::new(),
+        line: program.line_of(at).cloned(),
+        subprogram: subprogram.map_or_else(|| program.name.clone(), |sub| sub.name.clone()),
+    }
+}
+
+/// A rejection on the current path.
+pub(crate) fn rejected_on_path(verifier: &Verifier<'_>, reason: Reason) -> Rejected {
+    let program = verifier.program;
+    let mut rejected = rejected(program, verifier.at, reason);
+    let steps: Vec<InsnId> = verifier.trace.path(verifier.state.trace).take(4096).collect();
+    let mut after = None;
+    for &at in &steps {
+        if let (Flow::Branch(to), Some(after)) = (flow(&program.insns[at.index()]), after) {
+            rejected.path.push((program.pcs[at.index()], after == to));
+        }
+        after = Some(at);
+    }
+    rejected.path.reverse();
+    for reg in Reg::all() {
+        let register = verifier.state.register(reg);
+        if register.kind != Kind::Uninit && reg != Reg::R10 {
+            rejected.registers.push((reg.to_string(), register.to_string()));
+        }
+    }
+    rejected
+}
+
+/// What would help, for common rejections.
+fn help(reason: &Reason) -> Option<String> {
+    let text = match reason {
+        Reason::NullableAccess { .. } => "compare the pointer with NULL before this",
+        Reason::OutsidePacket { .. } => {
+            "compare the end of the access with `data_end` before this, on every path"
+        }
+        Reason::NegativeOffset { .. } | Reason::SizeNegative { .. } => {
+            "use an unsigned number, or check that it is not negative"
+        }
+        Reason::UnboundedOffset { .. } | Reason::SizeUnbounded { .. } | Reason::OutOfBounds { .. } => {
+            "check the upper bound of the number before this"
+        }
+        Reason::Unreleased { .. } => "release the reference on every path",
+        Reason::InfiniteLoop => "let every turn of the loop change what its exit depends on",
+        Reason::UninitialisedRegister { .. } | Reason::UninitialisedStack { .. } => {
+            "give it a value on every path"
+        }
+        Reason::HelperNeedsGpl { .. } => "the licence section decides",
+        Reason::Locked { .. } | Reason::CallInLock => "unlock first",
+        _ => return None,
+    };
+    Some(text.to_owned())
 }

@@ -1,0 +1,505 @@
+//! Arguments of helpers: their kinds, and the memory they point to.
+#![forbid(unsafe_code)]
+
+use super::alu::MAX_VARIABLE_OFFSET;
+use super::context;
+use super::helper::{CallState, Called, id};
+use super::memory::{Access, By, Span, memory_size, region};
+use crate::isa::Reg;
+use crate::verify::explore::{Check, Stop, Verifier};
+use crate::verify::facts::CallFact;
+use crate::verify::report::Reason;
+use crate::verify::state::{Byte, Kind, MemFlags, Register, SockKind, Stack};
+use beelift_runtime::ctx::ContextLayout;
+use beelift_runtime::helper::{ArgKind, HelperFlags, MemAccess, SockKind as SockArgument};
+use beelift_runtime::{MapDef, MapKind};
+
+impl Verifier<'_> {
+    pub(super) fn helper_argument(
+        &mut self,
+        helper: &Called,
+        index: usize,
+        kind: ArgKind,
+        call: &mut CallState,
+    ) -> Check {
+        let reg = Reg::ARGS[index];
+        if kind == ArgKind::None {
+            return Ok(());
+        }
+        let register = self.read(reg)?;
+        if kind == ArgKind::Anything {
+            if self.leaks(&register) {
+                return Err(Reason::PointerLeak { into: "a helper" }.into());
+            }
+            return Ok(());
+        }
+        if register.kind.is_packet()
+            && !(helper.proto.flags.contains(HelperFlags::PACKET_ACCESS) && self.tables.may_read_packet())
+        {
+            return Err(Reason::PacketArgument { reg, name: helper.name }.into());
+        }
+        self.note_release(helper, index, reg, &register, call)?;
+        if register.object != 0 && kind != ArgKind::Kptr {
+            if call.object != 0 && call.object != register.object {
+                return Err(Reason::TwoReferences.into());
+            }
+            call.object = register.object;
+        }
+        self.argument_of_kind(helper, index, kind, register, call)
+    }
+
+    fn note_release(
+        &self,
+        helper: &Called,
+        index: usize,
+        reg: Reg,
+        register: &Register,
+        call: &mut CallState,
+    ) -> Check {
+        if helper.proto.released() != Some(index)
+            || matches!(helper.proto.args[index], ArgKind::Dynptr { .. })
+        {
+            return Ok(());
+        }
+        if register.nullable {
+            return Err(self.expected(reg, "a pointer that is not null", register));
+        }
+        if register.object == 0 && !register.is_null() {
+            return Err(Reason::NotAcquired { reg }.into());
+        }
+        if register.kind.is_pointer() {
+            context::unmodified(register)?;
+        }
+        call.released = Some(reg);
+        Ok(())
+    }
+
+    fn expected(&self, reg: Reg, expected: &'static str, found: &Register) -> Stop {
+        let found = if found.nullable { "a pointer that may be null" } else { found.kind.name() };
+        Reason::ArgumentType { reg, expected, found }.into()
+    }
+
+    fn argument_of_kind(
+        &mut self,
+        helper: &Called,
+        index: usize,
+        kind: ArgKind,
+        register: Register,
+        call: &mut CallState,
+    ) -> Check {
+        let reg = Reg::ARGS[index];
+        match kind {
+            ArgKind::None | ArgKind::Anything => Ok(()),
+            ArgKind::Map => match register.kind {
+                Kind::Map(map) if !register.nullable => {
+                    call.map = Some((map, register.owner));
+                    Ok(())
+                }
+                _ => Err(self.expected(reg, "a map", &register)),
+            },
+            ArgKind::MapKey => {
+                let Some((map, _)) = call.map else { return Err(Reason::NoMapArgument { reg }.into()) };
+                let def = self.tables.map(map);
+                let span = Span { reg, off: 0, size: def.key_size };
+                self.memory_argument(&register, span, MemAccess::Read, false, true, call)?;
+                if matches!(def.kind, MapKind::Array | MapKind::PercpuArray) {
+                    call.constant_key = self.constant_key(&register, def.key_size);
+                }
+                Ok(())
+            }
+            ArgKind::MapValueOrNull if register.is_null() => Ok(()),
+            ArgKind::MapValue | ArgKind::MapValueOrNull | ArgKind::MapValueUninit => {
+                let Some((map, _)) = call.map else { return Err(Reason::NoMapArgument { reg }.into()) };
+                let size = self.tables.map(map).value_size;
+                let uninit = kind == ArgKind::MapValueUninit;
+                let access = if uninit { MemAccess::WriteUninit } else { MemAccess::Read };
+                self.memory_argument(&register, Span { reg, off: 0, size }, access, false, true, call)
+            }
+            ArgKind::ContextOrNull if register.is_null() => Ok(()),
+            ArgKind::Context | ArgKind::ContextOrNull => {
+                if register.kind != Kind::Context {
+                    return Err(self.expected(reg, "the context", &register));
+                }
+                context::unmodified(&register)
+            }
+            // The memory is checked with its size.
+            ArgKind::Mem { nullable, .. } => {
+                if nullable && register.is_null() || is_memory(&register) {
+                    Ok(())
+                } else {
+                    Err(self.expected(reg, "memory", &register))
+                }
+            }
+            ArgKind::FixedMem { size, access, align } => {
+                if register.kind.is_pointer() && align > 1 {
+                    aligned(&register, align)?;
+                }
+                self.memory_argument(&register, Span { reg, off: 0, size }, access, false, true, call)
+            }
+            ArgKind::Size => self.size_argument(helper, index, &register, false, call),
+            ArgKind::SizeOrZero => self.size_argument(helper, index, &register, true, call),
+            ArgKind::AllocSize => {
+                let number = if register.is_scalar() { register.value.constant() } else { None };
+                let size = number.and_then(|number| u32::try_from(number).ok());
+                let Some(size) = size else { return Err(Reason::NotConstant { reg }.into()) };
+                self.rely_on(reg);
+                call.alloc_size = size;
+                Ok(())
+            }
+            ArgKind::RingbufMem => match register.kind {
+                Kind::Memory(flags) if flags.contains(MemFlags::RINGBUF) && !register.nullable => Ok(()),
+                _ => Err(self.expected(reg, "a ring buffer record", &register)),
+            },
+            ArgKind::ConstStr => self.constant_string(reg, &register),
+            ArgKind::Callback => match register.kind {
+                Kind::Function(subprogram) => {
+                    call.callback = Some(subprogram as usize);
+                    Ok(())
+                }
+                _ => Err(self.expected(reg, "a function", &register)),
+            },
+            ArgKind::StackOrNull => {
+                if register.is_null() || matches!(register.kind, Kind::Stack(_)) {
+                    call.fact.stack_escapes |= !register.is_null();
+                    Ok(())
+                } else {
+                    Err(self.expected(reg, "the stack, or null", &register))
+                }
+            }
+            ArgKind::SpinLock => self.spin_lock(reg, &register, helper.id == id::SPIN_LOCK),
+            ArgKind::Sock { nullable: true, .. } if register.is_null() => Ok(()),
+            ArgKind::Sock { kind: wanted, .. } => match register.kind {
+                Kind::Socket(kind)
+                    if !register.nullable && (wanted != SockArgument::Full || kind == SockKind::Socket) =>
+                {
+                    context::unmodified(&register)
+                }
+                Kind::Object(..) if wanted == SockArgument::Btf => {
+                    Err(Stop::Unsupported("kernel sockets".to_owned()))
+                }
+                _ => Err(self.expected(reg, "a socket", &register)),
+            },
+            ArgKind::Timer
+            | ArgKind::Dynptr { .. }
+            | ArgKind::BtfId { .. }
+            | ArgKind::Kptr
+            | ArgKind::PercpuBtfId => Err(Stop::Unsupported(helper.name.to_owned())),
+        }
+    }
+
+    fn size_argument(
+        &mut self,
+        helper: &Called,
+        index: usize,
+        register: &Register,
+        zero_allowed: bool,
+        call: &mut CallState,
+    ) -> Check {
+        let reg = Reg::ARGS[index];
+        if !register.is_scalar() {
+            return Err(self.expected(reg, "a number", register));
+        }
+        let value = register.value;
+        call.size = value.umax();
+        if value.smin() < 0 {
+            return Err(Reason::SizeNegative { reg }.into());
+        }
+        if value.umin() == 0 && !zero_allowed {
+            return Err(Reason::SizeZero { reg }.into());
+        }
+        if value.umax() >= MAX_VARIABLE_OFFSET.cast_unsigned() {
+            return Err(Reason::SizeUnbounded { reg }.into());
+        }
+        let size = value.umax() as u32; // below 2^29
+        let (access, nullable) = match index.checked_sub(1).map(|before| helper.proto.args[before]) {
+            Some(ArgKind::Mem { access, nullable }) => (access, nullable),
+            _ => return Err(Stop::Unsupported(format!("prototype of {}", helper.name))),
+        };
+        let before = Reg::ARGS[index - 1];
+        let memory = self.read(before)?;
+        let span = Span { reg: before, off: 0, size };
+        if memory.is_null() {
+            if !(nullable && zero_allowed && size == 0) {
+                return Err(self.expected(before, "memory", &memory));
+            }
+        } else {
+            let exact = value.constant().is_some();
+            self.memory_argument(&memory, span, access, zero_allowed, exact, call)?;
+        }
+        self.rely_on(reg);
+        Ok(())
+    }
+
+    /// Memory that a helper reads or writes. `exact`: the size is one number.
+    fn memory_argument(
+        &mut self,
+        register: &Register,
+        span: Span,
+        access: MemAccess,
+        zero_allowed: bool,
+        exact: bool,
+        call: &mut CallState,
+    ) -> Check {
+        if !is_memory(register) {
+            return Err(self.expected(span.reg, "memory", register));
+        }
+        let (access, fills) = match access {
+            MemAccess::Read => (Access::Read, false),
+            MemAccess::ReadWrite => (Access::Write, false),
+            MemAccess::WriteUninit => (Access::Write, exact),
+        };
+        let fills = fills && register.has_constant_offset();
+        if fills && let Kind::Stack(frame) = register.kind {
+            return self.filled_stack(usize::from(frame), register, span, zero_allowed, call);
+        }
+        self.helper_memory(register, span, access, zero_allowed, true, &mut call.fact)
+    }
+
+    fn filled_stack(
+        &mut self,
+        frame: usize,
+        register: &Register,
+        span: Span,
+        zero_allowed: bool,
+        call: &mut CallState,
+    ) -> Check {
+        if span.size == 0 {
+            return if zero_allowed { Ok(()) } else { Err(Reason::SizeZero { reg: span.reg }.into()) };
+        }
+        let (low, high) = self.stack_span(frame, register, span)?;
+        if self.overlaps_dynptr(frame, low, high) {
+            return Err(Reason::ObjectAccess { reg: span.reg }.into());
+        }
+        if frame == self.state.depth() {
+            call.fact.stack_writes.push((low as i32, span.size)); // inside the frame
+        } else {
+            call.fact.stack_escapes = true;
+        }
+        call.filled.push((frame, low, high));
+        Ok(())
+    }
+
+    /// Memory that must be valid (and, on the stack, written) before a helper touches it.
+    pub(super) fn helper_memory(
+        &mut self,
+        register: &Register,
+        span: Span,
+        access: Access,
+        zero_allowed: bool,
+        as_helper: bool,
+        fact: &mut CallFact,
+    ) -> Check {
+        let _ = as_helper;
+        match register.kind {
+            Kind::Packet | Kind::PacketMeta => self.packet_access(register, span, zero_allowed),
+            Kind::MapKey(map) => {
+                if access == Access::Write {
+                    return Err(Reason::ReadOnly { kind: "map key" }.into());
+                }
+                region(register, span, u64::from(self.tables.map(map).key_size), false)
+            }
+            Kind::MapValue(map) => {
+                if span.size == 0 && !zero_allowed {
+                    return Err(Reason::SizeZero { reg: span.reg }.into());
+                }
+                self.map_value_access(map, register, span, access, By::Helper)
+            }
+            Kind::Memory(flags) => {
+                if access == Access::Write && flags.contains(MemFlags::READ_ONLY) {
+                    return Err(Reason::ReadOnly { kind: "memory" }.into());
+                }
+                region(register, span, memory_size(register), zero_allowed)
+            }
+            Kind::Stack(frame) => {
+                let frame = usize::from(frame);
+                if span.size == 0 {
+                    return if zero_allowed {
+                        Ok(())
+                    } else {
+                        Err(Reason::SizeZero { reg: span.reg }.into())
+                    };
+                }
+                let (low, high) = self.stack_span(frame, register, span)?;
+                self.stack_range(frame, low, high, span, access)?;
+                if frame == self.state.depth() {
+                    let range = (low as i32, (high - low) as u32); // inside the frame
+                    fact.stack_reads.push(range);
+                    if access == Access::Write {
+                        fact.stack_writes.push(range);
+                    }
+                } else {
+                    fact.stack_escapes = true;
+                }
+                Ok(())
+            }
+            Kind::Context if matches!(self.tables.layout, ContextLayout::Raw { .. }) => {
+                if span.size == 0 {
+                    return if zero_allowed {
+                        Ok(())
+                    } else {
+                        Err(Reason::SizeZero { reg: span.reg }.into())
+                    };
+                }
+                context::unmodified(register)?;
+                let last = Span { size: 1, off: 0, ..span };
+                self.raw_context(span.size - 1, last, access)
+            }
+            Kind::Object(..) => Err(Stop::Unsupported("kernel objects as memory".to_owned())),
+            Kind::Uninit
+            | Kind::Scalar
+            | Kind::Context
+            | Kind::PacketEnd
+            | Kind::Map(_)
+            | Kind::Socket(_)
+            | Kind::FlowKeys
+            | Kind::Function(_)
+            | Kind::Arena
+            | Kind::Dynptr => Err(self.expected(span.reg, "memory", register)),
+        }
+    }
+
+    /// The key on the stack, if it is one number.
+    fn constant_key(&mut self, register: &Register, key_size: u32) -> Option<u64> {
+        let Kind::Stack(frame) = register.kind else { return None };
+        let frame = usize::from(frame);
+        let (index, byte) = Stack::place(register.constant_offset()?);
+        let slot = *self.state.frames[frame].stack.slot(index);
+        let size = key_size as usize; // 4
+        let bytes = slot.bytes.get(byte..byte + size)?;
+        if bytes.iter().all(|byte| *byte == Byte::Zero) {
+            return Some(0);
+        }
+        if byte != 0 || !slot.is_scalar_spill() || slot.spill_size() != size {
+            return None;
+        }
+        let value = slot.spilled.value.constant()?;
+        self.rely_on_slot(frame, index);
+        Some(value & u64::from(u32::MAX))
+    }
+
+    /// A string in a frozen map, which ends inside it.
+    fn constant_string(&self, reg: Reg, register: &Register) -> Check {
+        let bad = || Stop::from(Reason::NotAConstantString { reg });
+        let Kind::MapValue(map) = register.kind else { return Err(bad()) };
+        let def = self.tables.map(map);
+        let bytes = def.initial.as_ref().filter(|_| def.frozen).ok_or_else(bad)?;
+        let start = register.constant_offset().and_then(|off| usize::try_from(off).ok()).ok_or_else(bad)?;
+        let rest = bytes.get(start..).ok_or_else(bad)?;
+        if rest.contains(&0) { Ok(()) } else { Err(bad()) }
+    }
+
+    /// `bpf_snprintf`: conversions that the runtime knows, and as many arguments as they take.
+    pub(super) fn format_string(&mut self, call: &CallState) -> Check {
+        let reg = Reg::R3;
+        let bad = || Stop::from(Reason::FormatString { reg });
+        let register = *self.state.register(reg);
+        let Kind::MapValue(map) = register.kind else { return Err(bad()) };
+        let start = register.constant_offset().and_then(|off| usize::try_from(off).ok()).ok_or_else(bad)?;
+        let bytes = self.tables.map(map).initial.as_ref().ok_or_else(bad)?;
+        let text =
+            bytes.get(start..).and_then(|rest| rest.split(|byte| *byte == 0).next()).ok_or_else(bad)?;
+        let wanted = super::format::conversions(text).ok_or_else(bad)?;
+        let given = self.state.register(Reg::R5).value.constant().ok_or_else(bad)?;
+        let _ = call;
+        if given % 8 != 0 || given / 8 != wanted as u64 {
+            return Err(bad());
+        }
+        Ok(())
+    }
+}
+
+fn is_memory(register: &Register) -> bool {
+    if register.nullable {
+        return false;
+    }
+    match register.kind {
+        Kind::Stack(_)
+        | Kind::Packet
+        | Kind::PacketMeta
+        | Kind::MapKey(_)
+        | Kind::MapValue(_)
+        | Kind::Memory(_)
+        | Kind::Context
+        | Kind::Object(..) => true,
+        Kind::Uninit
+        | Kind::Scalar
+        | Kind::PacketEnd
+        | Kind::Map(_)
+        | Kind::Socket(_)
+        | Kind::FlowKeys
+        | Kind::Function(_)
+        | Kind::Arena
+        | Kind::Dynptr => false,
+    }
+}
+
+fn aligned(register: &Register, align: u32) -> Check {
+    let low = u64::from(align) - 1;
+    let tnum = register.value.tnum();
+    let fixed = i64::from(register.off).cast_unsigned();
+    if tnum.mask() & low == 0 && tnum.value().wrapping_add(fixed) & low == 0 {
+        return Ok(());
+    }
+    Err(Reason::Misaligned { kind: register.kind.name(), size: align }.into())
+}
+
+/// Which helpers serve which maps.
+pub(super) fn map_serves(def: &MapDef, helper: &Called) -> Check {
+    use MapKind as M;
+    let number = helper.id;
+    let kind = def.kind;
+    let of_map = match kind {
+        M::ProgArray => number == 12,
+        M::PerfEventArray => matches!(number, 22 | 25 | 55 | 111 | 121),
+        M::Ringbuf => matches!(number, 130 | 131 | 134 | 198),
+        M::UserRingbuf => number == 209,
+        M::StackTrace => number == 27,
+        M::CgroupArray => matches!(number, 33 | 37),
+        M::CgroupStorage | M::PercpuCgroupStorage => number == 81,
+        M::Devmap | M::DevmapHash | M::Xskmap => matches!(number, 1 | 51),
+        M::Cpumap => number == 51,
+        M::ArrayOfMaps | M::HashOfMaps => number == 1,
+        M::Sockmap => matches!(number, 1 | 2 | 3 | 52 | 53 | 60 | 82),
+        M::Sockhash => matches!(number, 1 | 2 | 3 | 70 | 71 | 72 | 82),
+        M::ReuseportSockarray => number == 82,
+        M::Queue | M::Stack => matches!(number, 87..=89),
+        M::SkStorage => matches!(number, 107 | 108 | 194),
+        M::InodeStorage => matches!(number, 145 | 146 | 194),
+        M::TaskStorage => matches!(number, 156 | 157 | 194),
+        M::CgrpStorage => matches!(number, 210 | 211 | 194),
+        M::BloomFilter => matches!(number, 87 | 89),
+        M::Arena | M::StructOps | M::InsnArray => false,
+        M::Hash | M::Array | M::PercpuHash | M::PercpuArray | M::LruHash | M::LruPercpuHash | M::LpmTrie => {
+            true
+        }
+    };
+    let of_helper = match number {
+        12 => kind == M::ProgArray,
+        22 | 25 | 55 | 111 | 121 => kind == M::PerfEventArray,
+        130 | 131 | 134 | 198 => kind == M::Ringbuf,
+        209 => kind == M::UserRingbuf,
+        27 => kind == M::StackTrace,
+        33 | 37 => kind == M::CgroupArray,
+        51 => matches!(kind, M::Devmap | M::DevmapHash | M::Cpumap | M::Xskmap),
+        52 | 53 | 60 => kind == M::Sockmap,
+        70..=72 => kind == M::Sockhash,
+        81 => matches!(kind, M::CgroupStorage | M::PercpuCgroupStorage),
+        82 => matches!(kind, M::ReuseportSockarray | M::Sockmap | M::Sockhash),
+        87 | 89 => matches!(kind, M::Queue | M::Stack | M::BloomFilter),
+        88 => matches!(kind, M::Queue | M::Stack),
+        107 | 108 => kind == M::SkStorage,
+        145 | 146 => kind == M::InodeStorage,
+        156 | 157 => kind == M::TaskStorage,
+        210 | 211 => kind == M::CgrpStorage,
+        195 => matches!(kind, M::PercpuArray | M::PercpuHash | M::LruPercpuHash),
+        164 => matches!(
+            kind,
+            M::Array | M::PercpuArray | M::Hash | M::PercpuHash | M::LruHash | M::LruPercpuHash
+        ),
+        _ => true,
+    };
+    if of_map && of_helper {
+        return Ok(());
+    }
+    Err(Reason::MapKindForHelper { map: def.name.clone(), kind, name: helper.name }.into())
+}

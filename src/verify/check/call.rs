@@ -1,0 +1,117 @@
+//! Calls of subprograms: static ones are walked as part of the caller, global ones are taken at their word.
+#![forbid(unsafe_code)]
+
+use std::rc::Rc;
+
+use super::context;
+use super::memory::{Access, Span};
+use crate::isa::{Callee, InsnId, Reg};
+use crate::link::Linkage;
+use crate::verify::explore::{Check, Next, Stop, Verifier};
+use crate::verify::facts::CallFact;
+use crate::verify::precision::Note;
+use crate::verify::prototype::ArgumentType;
+use crate::verify::report::Reason;
+use crate::verify::state::{Frame, Kind, Register};
+
+impl Verifier<'_> {
+    pub(super) fn call(&mut self, callee: Callee) -> Check<Next> {
+        match callee {
+            Callee::Helper(id) => self.helper_call(id),
+            Callee::Subprogram(entry) => self.subprogram_call(entry),
+            Callee::Kfunc { kfunc, .. } => self.kfunc_call(kfunc),
+            Callee::Register(_) => Err(Stop::Unsupported("calls through registers".to_owned())),
+        }
+    }
+
+    fn subprogram_call(&mut self, entry: InsnId) -> Check<Next> {
+        let subprogram = self.structure.owner[entry.index()] as usize;
+        self.observed.entered[subprogram] = true;
+        if self.program.subprograms[subprogram].linkage == Linkage::Global && subprogram != 0 {
+            return self.global_call(subprogram);
+        }
+        self.observed.call(self.at, CallFact { stack_escapes: true, ..CallFact::default() });
+        let frame = self.new_frame(subprogram)?;
+        self.note(Note::Entered);
+        self.forget_caller_saved();
+        self.enter(frame);
+        Ok(Next::To(entry))
+    }
+
+    /// A callee's frame with the arguments of the running one.
+    fn new_frame(&self, subprogram: usize) -> Check<Frame> {
+        let depth = self.state.frames.len();
+        if depth >= self.options.limits.frames as usize {
+            return Err(Reason::TooManyFrames { limit: self.options.limits.frames }.into());
+        }
+        let mut frame = Frame::new(depth as u8, subprogram as u32, self.at); // at most 8 frames, 256 subprograms
+        for reg in Reg::ARGS {
+            frame.registers[reg.index()] = *self.state.register(reg);
+        }
+        Ok(frame)
+    }
+
+    pub(super) fn enter(&mut self, frame: Frame) {
+        let depth = self.state.frames.len();
+        self.state.frames.push(Rc::new(frame));
+        // The frame is new: what older states had at this depth was another one.
+        self.state.written[depth] = u64::MAX;
+    }
+
+    fn global_call(&mut self, subprogram: usize) -> Check<Next> {
+        let tables = self.tables;
+        let name = &self.program.subprograms[subprogram].name;
+        let prototype = match &tables.prototypes[subprogram] {
+            Ok(prototype) => prototype,
+            Err(what) => return Err(Stop::Unsupported(format!("global function {name}: {what}"))),
+        };
+        if self.state.references.locks() > 0 {
+            return Err(Reason::CallInLock.into());
+        }
+        let mut fact = CallFact::default();
+        for (argument, reg) in prototype.arguments.iter().zip(Reg::ARGS) {
+            self.global_argument(*argument, reg, &mut fact)?;
+        }
+        fact.stack_escapes = true;
+        self.observed.call(self.at, fact);
+        self.observed.called[subprogram] = true;
+        if tables.changes_packet[subprogram] {
+            self.forget_packet();
+        }
+        self.forget_caller_saved();
+        *self.state.register_mut(Reg::R0) = Register::unknown();
+        Ok(Next::To(self.at.next()))
+    }
+
+    fn global_argument(&mut self, argument: ArgumentType, reg: Reg, fact: &mut CallFact) -> Check {
+        let register = self.read(reg)?;
+        let expected =
+            |what| Stop::from(Reason::ArgumentType { reg, expected: what, found: register.kind.name() });
+        match argument {
+            ArgumentType::Number => {
+                if !register.is_scalar() {
+                    return Err(expected("a number"));
+                }
+            }
+            ArgumentType::Context => {
+                if register.kind != Kind::Context {
+                    return Err(expected("the context"));
+                }
+                context::unmodified(&register)?;
+            }
+            ArgumentType::Memory { size, nullable } => {
+                if register.is_null() {
+                    return if nullable { Ok(()) } else { Err(expected("a pointer that is not null")) };
+                }
+                if register.nullable && !nullable {
+                    return Err(expected("a pointer that is not null"));
+                }
+                let valid = Register { nullable: false, ..register };
+                let span = Span { reg, off: 0, size };
+                self.helper_memory(&valid, span, Access::Read, true, false, fact)?;
+                self.helper_memory(&valid, span, Access::Write, true, false, fact)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,135 @@
+//! Returns: from the program, from subprograms, and the deprecated packet loads that may end a program.
+#![forbid(unsafe_code)]
+
+use crate::isa::effects::RegSet;
+use crate::isa::{Reg, Width};
+use crate::verify::check::context;
+use crate::verify::domain::Scalar;
+use crate::verify::explore::{Check, Next, Verifier};
+use crate::verify::precision::Note;
+use crate::verify::report::Reason;
+use crate::verify::state::{Kind, Register, ResourceKind};
+use beelift_runtime::ctx::ReturnRange;
+
+impl Verifier<'_> {
+    pub(super) fn exit(&mut self) -> Check<Next> {
+        let depth = self.state.depth();
+        let callback = self.state.current().callback;
+        if depth == 0 || callback.is_some() {
+            self.nothing_held("exit", depth == 0)?;
+        }
+        if depth > 0 {
+            return self.leave_frame();
+        }
+        if let Some(callback) = callback {
+            let result = self.read(Reg::R0)?;
+            if !result.is_scalar() {
+                return Err(Reason::ReturnsPointer.into());
+            }
+            self.rely_on(Reg::R0);
+            in_range(&result, callback.returns.0, callback.returns.1)?;
+            return Ok(Next::End);
+        }
+        let result = self.read(Reg::R0)?;
+        if self.leaks(&result) {
+            return Err(Reason::PointerLeak { into: "the return value" }.into());
+        }
+        if self.is_global_function {
+            if !result.is_scalar() {
+                return Err(Reason::ReturnsPointer.into());
+            }
+            return Ok(Next::End);
+        }
+        if let ReturnRange::Within { min, max } = self.tables.returns {
+            if !result.is_scalar() {
+                return Err(Reason::ReturnsPointer.into());
+            }
+            self.rely_on(Reg::R0);
+            in_range(&result, min, max)?;
+        }
+        Ok(Next::End)
+    }
+
+    fn leave_frame(&mut self) -> Check<Next> {
+        let result = *self.state.register(Reg::R0);
+        if matches!(result.kind, Kind::Stack(_)) {
+            return Err(Reason::StackPointerEscapes.into());
+        }
+        let frame = self.state.current();
+        let (call_site, callback) = (frame.call_site, frame.callback);
+        match callback {
+            None => {
+                self.note(Note::Returned);
+                self.state.frames.pop();
+                *self.state.register_mut(Reg::R0) = result;
+                Ok(Next::To(call_site.next()))
+            }
+            Some(callback) => {
+                if !result.is_scalar() {
+                    return Err(Reason::ReturnsPointer.into());
+                }
+                self.rely_on(Reg::R0);
+                in_range(&result, callback.returns.0, callback.returns.1)?;
+                self.note(Note::ReturnedCallback);
+                self.state.frames.pop();
+                self.widen_after_callback(call_site);
+                Ok(Next::To(call_site))
+            }
+        }
+    }
+
+    /// Nothing may be held where the program ends (or seems to go on elsewhere).
+    pub(super) fn nothing_held(&mut self, place: &'static str, locks_too: bool) -> Check {
+        let references = &self.state.references;
+        if let Some(held) = references.held.iter().find(|held| held.kind == ResourceKind::Pointer) {
+            let taken = self.program.pcs[held.insn.index()];
+            return Err(Reason::Unreleased { place, taken }.into());
+        }
+        if !locks_too {
+            return Ok(());
+        }
+        if references.locks() > 0 {
+            return Err(Reason::Locked { place }.into());
+        }
+        if references.newest_irq().is_some() || references.rcu > 0 || references.preempt > 0 {
+            return Err(Reason::InSection { place }.into());
+        }
+        Ok(())
+    }
+
+    pub(super) fn legacy_packet(&mut self, index: Option<Reg>) -> Check {
+        if !self.tables.has_legacy_packet() {
+            return Err(Reason::LegacyPacket.into());
+        }
+        let context = self.read(Reg::R6)?;
+        self.nothing_held("a legacy packet load", true)?;
+        if context.kind != Kind::Context {
+            return Err(Reason::LegacyPacketContext.into());
+        }
+        context::unmodified(&context)?;
+        if let Some(index) = index {
+            self.read(index)?;
+        }
+        self.forget_caller_saved();
+        *self.state.register_mut(Reg::R0) = Register::unknown();
+        Ok(())
+    }
+
+    /// r0 to r5 hold nothing after a call.
+    pub(super) fn forget_caller_saved(&mut self) {
+        let frame = self.state.current_mut();
+        for reg in RegSet::CALLER_SAVED.iter() {
+            frame.registers[reg.index()] = Register::UNINIT;
+        }
+    }
+}
+
+fn in_range(result: &Register, min: i64, max: i64) -> Check {
+    // The kernel looks at all 64 bits.
+    let allowed = Scalar::signed(min, max);
+    let _ = Width::W64;
+    if result.value.is_subset_of(allowed) || (result.value.smin() >= min && result.value.smax() <= max) {
+        return Ok(());
+    }
+    Err(Reason::ReturnOutOfRange { min, max }.into())
+}

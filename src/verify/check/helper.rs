@@ -1,0 +1,267 @@
+//! Helper calls: permission, arguments, effects, result.
+#![forbid(unsafe_code)]
+
+use std::rc::Rc;
+
+use super::alu::MAX_VARIABLE_OFFSET;
+use crate::isa::Reg;
+use crate::verify::domain::Scalar;
+use crate::verify::explore::{Check, Next, Stop, Verifier};
+use crate::verify::facts::CallFact;
+use crate::verify::report::Reason;
+use crate::verify::state::{Kind, MapRef, MemFlags, Register, Resource, ResourceKind, SockKind};
+use beelift_runtime::MapKind;
+use beelift_runtime::helper::{HelperFlags, Proto, RetKind};
+
+/// Numbers of helpers with rules of their own.
+pub(super) mod id {
+    pub(crate) const LOOKUP: u32 = 1;
+    pub(crate) const TAIL_CALL: u32 = 12;
+    pub(crate) const GET_LOCAL_STORAGE: u32 = 81;
+    pub(crate) const SPIN_LOCK: u32 = 93;
+    pub(crate) const SPIN_UNLOCK: u32 = 94;
+    pub(crate) const KPTR_XCHG: u32 = 194;
+    pub(crate) const SNPRINTF: u32 = 165;
+}
+
+/// The helper called, with the prototype it has for this program type.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Called {
+    /// Number.
+    pub(super) id: u32,
+    /// Name.
+    pub(super) name: &'static str,
+    /// Prototype.
+    pub(super) proto: Proto,
+}
+
+/// What the arguments of one call say.
+#[derive(Debug, Default)]
+pub(super) struct CallState {
+    /// The map argument and the identity of an inner map.
+    pub(super) map: Option<(MapRef, u32)>,
+    /// Constant key of an array.
+    pub(super) constant_key: Option<u64>,
+    /// Upper bound of the last size argument.
+    pub(super) size: u64,
+    /// Constant size of memory to allocate.
+    pub(super) alloc_size: u32,
+    /// Reference that an argument belongs to.
+    pub(super) object: u32,
+    /// Register that the call releases.
+    pub(super) released: Option<Reg>,
+    /// Subprogram to call back.
+    pub(super) callback: Option<usize>,
+    /// Stack bytes that the helper fills: frame, lowest, highest offset.
+    pub(super) filled: Vec<(usize, i64, i64)>,
+    /// Facts for the code generator.
+    pub(super) fact: CallFact,
+}
+
+impl Verifier<'_> {
+    pub(super) fn helper_call(&mut self, number: u32) -> Check<Next> {
+        let Some(helper) = self.tables.helper(number) else {
+            return Err(Reason::UnknownHelper { number }.into());
+        };
+        let helper = &Called { id: helper.id, name: helper.name, proto: self.tables.proto(helper) };
+        self.may_call(helper)?;
+        let mut call = CallState::default();
+        for (index, kind) in helper.proto.args.iter().enumerate() {
+            self.helper_argument(helper, index, *kind, &mut call)?;
+        }
+        if let Some((map, _)) = call.map {
+            super::argument::map_serves(self.tables.map(map), helper)?;
+        }
+        self.special_rules(helper, &call)?;
+        let filled = std::mem::take(&mut call.filled);
+        for (frame, low, high) in filled {
+            self.stack_filled(frame, low, high)?;
+        }
+        if let Some(reg) = call.released {
+            self.release(reg, &call)?;
+        }
+        if let Some(callback) = call.callback {
+            return self.helper_with_callback(helper, callback, call);
+        }
+        self.finish_helper(helper, call)
+    }
+
+    /// Result and effects of a helper whose arguments are fine.
+    pub(super) fn finish_helper(&mut self, helper: &Called, mut call: CallState) -> Check<Next> {
+        self.forget_caller_saved();
+        let result = self.helper_result(helper, &mut call)?;
+        *self.state.register_mut(Reg::R0) = result;
+        if helper.proto.flags.contains(HelperFlags::CHANGES_PACKET) {
+            self.forget_packet();
+        }
+        call.fact.map = call.map.and_then(|(map, _)| self.tables.slot_of(map));
+        self.observed.call(self.at, call.fact);
+        Ok(Next::To(self.at.next()))
+    }
+
+    fn may_call(&self, helper: &Called) -> Check {
+        let name = helper.name;
+        if !self.tables.is_allowed(helper.id, self.program.attach_type) {
+            return Err(Reason::HelperNotAllowed { name, program_type: self.tables.program_type() }.into());
+        }
+        let flags = helper.proto.flags;
+        if flags.contains(HelperFlags::GPL) && !self.program.is_gpl() {
+            return Err(Reason::HelperNeedsGpl { name }.into());
+        }
+        let references = &self.state.references;
+        if flags.contains(HelperFlags::SLEEPS)
+            && (!self.tables.sleepable
+                || references.rcu > 0
+                || references.preempt > 0
+                || references.newest_irq().is_some())
+        {
+            return Err(Reason::MaySleep { name }.into());
+        }
+        if references.locks() > 0 && !matches!(helper.id, id::SPIN_UNLOCK | id::KPTR_XCHG) {
+            return Err(if helper.id == id::SPIN_LOCK { Reason::LockHeld } else { Reason::CallInLock }.into());
+        }
+        Ok(())
+    }
+
+    fn special_rules(&mut self, helper: &Called, call: &CallState) -> Check {
+        match helper.id {
+            id::TAIL_CALL => self.nothing_held("a tail call", true),
+            id::GET_LOCAL_STORAGE => {
+                if self.state.register(Reg::R2).is_null() {
+                    Ok(())
+                } else {
+                    Err(Reason::ArgumentType { reg: Reg::R2, expected: "zero", found: "another number" }
+                        .into())
+                }
+            }
+            id::SNPRINTF => self.format_string(call),
+            _ => Ok(()),
+        }
+    }
+
+    /// Gives back what an argument holds.
+    fn release(&mut self, reg: Reg, call: &CallState) -> Check {
+        if call.object == 0 {
+            if self.state.register(reg).is_null() {
+                return Ok(());
+            }
+            return Err(Reason::NotAcquired { reg }.into());
+        }
+        self.release_object(call.object)
+    }
+
+    /// A reference is given back: every pointer that depends on it is stale.
+    pub(super) fn release_object(&mut self, object: u32) -> Check {
+        if !Rc::make_mut(&mut self.state.references).release(object) {
+            return Err(Reason::NotAcquired { reg: Reg::R1 }.into());
+        }
+        self.state.for_each(
+            |register| register.object == object && register.kind != Kind::Uninit,
+            |register| *register = Register::unknown(),
+        );
+        Ok(())
+    }
+
+    /// Takes a reference.
+    pub(super) fn acquire(&mut self) -> u32 {
+        let id = self.fresh_id();
+        let insn = self.at;
+        let kind = ResourceKind::Pointer;
+        Rc::make_mut(&mut self.state.references).held.push(Resource { id, kind, insn });
+        id
+    }
+
+    fn helper_result(&mut self, helper: &Called, call: &mut CallState) -> Check<Register> {
+        let result = match helper.proto.ret {
+            RetKind::Void => return Ok(Register::UNINIT),
+            RetKind::Integer => return Ok(integer_result(helper.id, call.size)),
+            RetKind::MapValue | RetKind::MapValueOrNull => {
+                let Some((map, owner)) = call.map else {
+                    return Err(Stop::Unsupported(format!("{} without a map", helper.name)));
+                };
+                let nullable = helper.proto.ret == RetKind::MapValueOrNull;
+                let mut value = Register { owner, nullable, ..Register::pointer(Kind::MapValue(map)) };
+                if helper.id == id::LOOKUP && self.key_is_inside(map, call) {
+                    value.nullable = false;
+                    call.fact.constant_key = call.constant_key.and_then(|key| u32::try_from(key).ok());
+                    if self
+                        .tables
+                        .map(map)
+                        .fields
+                        .iter()
+                        .any(|field| matches!(field.kind, beelift_runtime::map::SpecialKind::SpinLock))
+                    {
+                        value.id = self.fresh_id();
+                    }
+                }
+                value
+            }
+            RetKind::AllocMemOrNull | RetKind::RingbufMemOrNull => {
+                let size =
+                    i32::try_from(call.alloc_size).map_err(|_| Reason::SizeUnbounded { reg: Reg::R2 })?;
+                let ringbuf = helper.proto.ret == RetKind::RingbufMemOrNull;
+                let kind = Kind::Memory(if ringbuf { MemFlags::RINGBUF } else { MemFlags::empty() });
+                Register { size, nullable: true, ..Register::pointer(kind) }
+            }
+            RetKind::SocketOrNull(name) => {
+                let kind = match name {
+                    "tcp_sock" => SockKind::Tcp,
+                    "sock_common" => SockKind::Common,
+                    "sock" | "socket" => SockKind::Socket,
+                    other => return Err(Stop::Unsupported(format!("socket type {other}"))),
+                };
+                Register { nullable: true, ..Register::pointer(Kind::Socket(kind)) }
+            }
+            RetKind::BtfId { name, .. } => {
+                return Err(Stop::Unsupported(format!("{}: pointer to {name}", helper.name)));
+            }
+            RetKind::PercpuMem { .. } => {
+                return Err(Stop::Unsupported(format!("{}: per-CPU kernel memory", helper.name)));
+            }
+        };
+        Ok(self.with_identity(helper, call, result))
+    }
+
+    fn with_identity(&mut self, helper: &Called, call: &CallState, mut result: Register) -> Register {
+        if result.nullable {
+            result.id = self.fresh_id();
+        }
+        let from_sockets = call.map.is_some_and(|(map, _)| {
+            matches!(self.tables.map(map).kind, MapKind::Sockmap | MapKind::Sockhash)
+        });
+        if helper.proto.flags.contains(HelperFlags::ACQUIRES) || (helper.id == id::LOOKUP && from_sockets) {
+            let object = self.acquire();
+            result.id = object;
+            result.object = object;
+        } else if matches!(result.kind, Kind::Socket(_)) {
+            // The result of a cast lives as long as its argument.
+            result.object = call.object;
+        }
+        result
+    }
+
+    fn key_is_inside(&self, map: MapRef, call: &CallState) -> bool {
+        let def = self.tables.map(map);
+        matches!(def.kind, MapKind::Array | MapKind::PercpuArray)
+            && self.tables.slot_of(map).is_some()
+            && call.constant_key.is_some_and(|key| key < u64::from(def.max_entries))
+    }
+}
+
+/// Numbers that helpers return: some are bounded by their size argument.
+fn integer_result(number: u32, size: u64) -> Register {
+    const GET_STACK: u32 = 67;
+    const GET_TASK_STACK: u32 = 141;
+    const PROBE_READ_STR: u32 = 45;
+    const PROBE_READ_USER_STR: u32 = 114;
+    const PROBE_READ_KERNEL_STR: u32 = 115;
+    const MAX_ERRNO: i64 = 4095;
+    let bounded = matches!(
+        number,
+        GET_STACK | GET_TASK_STACK | PROBE_READ_STR | PROBE_READ_USER_STR | PROBE_READ_KERNEL_STR
+    );
+    if bounded && size < MAX_VARIABLE_OFFSET.cast_unsigned() {
+        return Register::scalar(Scalar::signed(-MAX_ERRNO, size.cast_signed()));
+    }
+    Register::unknown()
+}

@@ -1,0 +1,317 @@
+//! Loads and stores through every kind of pointer.
+#![forbid(unsafe_code)]
+
+use super::alu::MAX_VARIABLE_OFFSET;
+use crate::isa::{Operand, Reg, Sign, Size};
+use crate::verify::domain::Scalar;
+use crate::verify::explore::{Check, Stop, Verifier};
+use crate::verify::facts::Region;
+use crate::verify::report::Reason;
+use crate::verify::state::{Kind, MapRef, MemFlags, Register};
+use beelift_runtime::map::{MapFlags, SpecialKind};
+
+/// What is done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Access {
+    /// Bytes are read.
+    Read,
+    /// Bytes are written.
+    Write,
+}
+
+/// Who does it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum By {
+    /// A load, store or atomic.
+    Insn,
+    /// A helper or kfunc.
+    Helper,
+}
+
+/// One access of the program, for the checks of each kind of pointer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Span {
+    /// Register of the pointer, for messages.
+    pub(crate) reg: Reg,
+    /// Offset of the instruction.
+    pub(crate) off: i32,
+    /// Bytes.
+    pub(crate) size: u32,
+}
+
+impl Verifier<'_> {
+    /// What a load yields.
+    pub(crate) fn load_value(
+        &mut self,
+        reg: Reg,
+        pointer: &Register,
+        off: i16,
+        size: Size,
+        sign: Sign,
+        atomic: bool,
+    ) -> Check<Register> {
+        let span = Span { reg, off: i32::from(off), size: size.bytes() };
+        alignment(pointer, span, atomic)?;
+        let unknown = Register::scalar(Scalar::loaded(size, sign));
+        let loaded = match pointer.kind {
+            _ if pointer.nullable => return Err(invalid(reg, pointer)),
+            Kind::Stack(frame) => {
+                let filled = self.stack_read(usize::from(frame), pointer, span, true)?;
+                self.observe_stack(frame, pointer, span);
+                let mut filled = filled.unwrap_or_else(Register::unknown);
+                if filled.is_scalar() && size != Size::DW {
+                    filled.value = filled.value.extend(size, sign);
+                    if sign == Sign::Signed {
+                        filled.unlink();
+                    }
+                }
+                return Ok(filled);
+            }
+            Kind::MapKey(map) => {
+                let bytes = self.tables.map(map).key_size;
+                region(pointer, span, u64::from(bytes), false)?;
+                self.observe(Region::Memory, pointer, span);
+                unknown
+            }
+            Kind::MapValue(map) => {
+                self.map_value_access(map, pointer, span, Access::Read, By::Insn)?;
+                self.observe(self.value_region(map), pointer, span);
+                self.frozen_value(map, pointer, span, sign).unwrap_or(unknown)
+            }
+            Kind::Memory(flags) => {
+                if !flags.contains(MemFlags::UNTRUSTED) {
+                    region(pointer, span, memory_size(pointer), false)?;
+                }
+                self.observe(Region::Memory, pointer, span);
+                unknown
+            }
+            Kind::Context => return self.context_read(pointer, span, size, sign),
+            Kind::Packet | Kind::PacketMeta => {
+                self.packet_access(pointer, span, false)?;
+                self.observe(Region::Packet, pointer, span);
+                unknown
+            }
+            Kind::Socket(kind) => {
+                self.socket_read(kind, pointer, span)?;
+                self.observe(Region::Memory, pointer, span);
+                unknown
+            }
+            Kind::FlowKeys => return Err(Stop::Unsupported("flow keys".to_owned())),
+            Kind::Object(..) => return Err(Stop::Unsupported("loads from kernel objects".to_owned())),
+            Kind::Arena => return Err(Stop::Unsupported("arena memory".to_owned())),
+            Kind::Map(_) => return Err(Stop::Unsupported("loads from a map itself".to_owned())),
+            Kind::Uninit | Kind::Scalar | Kind::PacketEnd | Kind::Function(_) | Kind::Dynptr => {
+                return Err(invalid(reg, pointer));
+            }
+        };
+        Ok(loaded)
+    }
+
+    /// A store of a value; without one, of something unknown (atomics).
+    pub(crate) fn store_value(
+        &mut self,
+        reg: Reg,
+        pointer: &Register,
+        off: i16,
+        size: Size,
+        value: Option<(Operand, Register)>,
+        atomic: bool,
+    ) -> Check {
+        let span = Span { reg, off: i32::from(off), size: size.bytes() };
+        alignment(pointer, span, atomic)?;
+        let leak = value.as_ref().is_some_and(|(_, value)| self.leaks(value));
+        let guard = |leak: bool| -> Check {
+            if leak {
+                return Err(Reason::PointerLeak { into: pointer.kind.name() }.into());
+            }
+            Ok(())
+        };
+        match pointer.kind {
+            _ if pointer.nullable => return Err(invalid(reg, pointer)),
+            Kind::Stack(frame) => {
+                self.stack_write(usize::from(frame), pointer, span, value)?;
+                self.observe_stack(frame, pointer, span);
+            }
+            Kind::MapKey(_) => return Err(Reason::ReadOnly { kind: "map key" }.into()),
+            Kind::MapValue(map) => {
+                guard(leak)?;
+                self.map_value_access(map, pointer, span, Access::Write, By::Insn)?;
+                self.observe(self.value_region(map), pointer, span);
+            }
+            Kind::Memory(flags) => {
+                if flags.contains(MemFlags::READ_ONLY) {
+                    return Err(Reason::ReadOnly { kind: "memory" }.into());
+                }
+                guard(leak)?;
+                region(pointer, span, memory_size(pointer), false)?;
+                self.observe(Region::Memory, pointer, span);
+            }
+            Kind::Context => {
+                guard(leak)?;
+                self.context_write(pointer, span)?;
+            }
+            Kind::Packet | Kind::PacketMeta => {
+                if !self.tables.may_write_packet() {
+                    return Err(Reason::ReadOnly { kind: "packet" }.into());
+                }
+                guard(leak)?;
+                self.packet_access(pointer, span, false)?;
+                self.observe(Region::Packet, pointer, span);
+            }
+            Kind::Socket(_) => return Err(Reason::ReadOnly { kind: "socket" }.into()),
+            Kind::FlowKeys => return Err(Stop::Unsupported("flow keys".to_owned())),
+            Kind::Object(..) => return Err(Stop::Unsupported("stores to kernel objects".to_owned())),
+            Kind::Arena => return Err(Stop::Unsupported("arena memory".to_owned())),
+            Kind::Map(_) => return Err(Reason::ReadOnly { kind: "map" }.into()),
+            Kind::Uninit | Kind::Scalar | Kind::PacketEnd | Kind::Function(_) | Kind::Dynptr => {
+                return Err(invalid(reg, pointer));
+            }
+        }
+        Ok(())
+    }
+
+    /// An access to a map value: inside it, allowed by the map's flags, clear of special fields.
+    pub(crate) fn map_value_access(
+        &self,
+        map: MapRef,
+        pointer: &Register,
+        span: Span,
+        access: Access,
+        by: By,
+    ) -> Check {
+        let def = self.tables.map(map);
+        let denied = match access {
+            Access::Read => def.flags.contains(MapFlags::WRONLY_PROG),
+            Access::Write => {
+                def.flags.contains(MapFlags::RDONLY_PROG) || (def.frozen && def.initial.is_some())
+            }
+        };
+        if denied {
+            return Err(match access {
+                Access::Read => Reason::WriteOnlyMap { map: def.name.clone() },
+                Access::Write => Reason::ReadOnlyMap { map: def.name.clone() },
+            }
+            .into());
+        }
+        let result = region(pointer, span, u64::from(def.value_size), by == By::Helper && span.size == 0);
+        if let Err(Stop::Reject(reason)) = result {
+            return Err(reason.of_map(&def.name).into());
+        }
+        let start = i64::from(span.off) + i64::from(pointer.off);
+        let low = start + pointer.value.smin();
+        let high = start.unsigned_abs().wrapping_add(pointer.value.umax()) + u64::from(span.size);
+        for field in &def.fields {
+            let (field_start, field_end) =
+                (i64::from(field.offset), i64::from(field.offset) + i64::from(field.size));
+            if low < field_end && field_start.unsigned_abs() < high {
+                let kptr = matches!(
+                    field.kind,
+                    SpecialKind::KptrRef
+                        | SpecialKind::KptrUntrusted
+                        | SpecialKind::KptrPercpu
+                        | SpecialKind::Uptr
+                );
+                if kptr && by == By::Insn && access == Access::Read {
+                    return Err(Stop::Unsupported("loads of kernel pointers in maps".to_owned()));
+                }
+                return Err(Reason::SpecialField { map: def.name.clone(), offset: field.offset }.into());
+            }
+        }
+        Ok(())
+    }
+
+    fn value_region(&self, map: MapRef) -> Region {
+        Region::MapValue(self.tables.slot_of(map))
+    }
+
+    /// A load from a frozen map at a known place is a constant.
+    fn frozen_value(&self, map: MapRef, pointer: &Register, span: Span, sign: Sign) -> Option<Register> {
+        let def = self.tables.map(map);
+        let bytes = def.initial.as_ref().filter(|_| def.frozen && def.max_entries == 1)?;
+        let start = usize::try_from(pointer.constant_offset()? + i64::from(span.off)).ok()?;
+        let size = span.size as usize; // at most 8
+        let read = bytes.get(start..start.checked_add(size)?)?;
+        let mut word = [0; 8];
+        word[..size].copy_from_slice(read);
+        let number = u64::from_le_bytes(word);
+        let unused = 64 - 8 * span.size;
+        Some(Register::constant(match sign {
+            Sign::Zero => number,
+            Sign::Signed => ((number << unused).cast_signed() >> unused).cast_unsigned(),
+        }))
+    }
+
+    /// Notes where an access went.
+    pub(crate) fn observe(&mut self, region: Region, pointer: &Register, span: Span) {
+        let aligned = is_aligned(pointer, span);
+        self.observed.access(self.at, region, aligned);
+    }
+
+    fn observe_stack(&mut self, frame: u8, pointer: &Register, span: Span) {
+        let own = usize::from(frame) == self.state.depth();
+        let region = if own {
+            let offset = pointer.constant_offset().and_then(|off| i32::try_from(off).ok());
+            Region::Stack { offset: offset.map(|off| off + span.off) }
+        } else {
+            Region::CallerStack
+        };
+        self.observe(region, pointer, span);
+    }
+}
+
+/// Bytes behind a memory pointer.
+pub(crate) fn memory_size(pointer: &Register) -> u64 {
+    u64::from(pointer.size.max(0).cast_unsigned())
+}
+
+/// A load or store through something that is no valid pointer.
+pub(crate) fn invalid(reg: Reg, pointer: &Register) -> Stop {
+    if pointer.nullable {
+        return Reason::NullableAccess { reg, kind: pointer.kind.name() }.into();
+    }
+    match pointer.kind {
+        Kind::Scalar => Reason::NumberAccess { reg }.into(),
+        kind => Reason::InvalidAccess { reg, kind: kind.name() }.into(),
+    }
+}
+
+/// Whether an access lies inside `bytes` bytes, for every value of the variable part.
+pub(crate) fn region(pointer: &Register, span: Span, bytes: u64, zero_allowed: bool) -> Check {
+    let off = i64::from(span.off) + i64::from(pointer.off);
+    let value = &pointer.value;
+    if value.smin() < 0 && (value.smin() == i64::MIN || off + value.smin() < 0) {
+        return Err(Reason::NegativeOffset { reg: span.reg }.into());
+    }
+    let outside =
+        |offset: i64| Reason::OutOfBounds { reg: span.reg, offset, size: span.size, limit: bytes, map: None };
+    fits(off + value.smin(), span.size, bytes, zero_allowed)
+        .map_err(|()| Stop::from(outside(off + value.smin())))?;
+    if value.umax() >= MAX_VARIABLE_OFFSET.cast_unsigned() {
+        return Err(Reason::UnboundedOffset { reg: span.reg }.into());
+    }
+    let high = off + value.umax().cast_signed();
+    fits(high, span.size, bytes, zero_allowed).map_err(|()| outside(high).into())
+}
+
+/// Whether `[offset, offset + size)` lies in `[0, bytes)`.
+pub(crate) fn fits(offset: i64, size: u32, bytes: u64, zero_allowed: bool) -> Result<(), ()> {
+    let size_is_valid = size > 0 || zero_allowed;
+    let start = u64::try_from(offset).map_err(|_| ())?;
+    if size_is_valid && start + u64::from(size) <= bytes { Ok(()) } else { Err(()) }
+}
+
+fn is_aligned(pointer: &Register, span: Span) -> bool {
+    let tnum = pointer.value.tnum();
+    let low = u64::from(span.size - 1);
+    let fixed = (i64::from(pointer.off) + i64::from(span.off)).cast_unsigned();
+    tnum.mask() & low == 0 && tnum.value().wrapping_add(fixed) & low == 0
+}
+
+/// Stack accesses are aligned always (spills rely on it), atomics everywhere.
+fn alignment(pointer: &Register, span: Span, atomic: bool) -> Check {
+    let strict = atomic || matches!(pointer.kind, Kind::Stack(_));
+    if !strict || !pointer.kind.is_pointer() || is_aligned(pointer, span) {
+        return Ok(());
+    }
+    Err(Reason::Misaligned { kind: pointer.kind.name(), size: span.size }.into())
+}

@@ -1,0 +1,323 @@
+//! Lazy precision: which scalars a proof relied on.
+//!
+//! A remembered state compares only those scalars whose value some check needed. When a check needs a value,
+//! [`backtrack`] walks the path back to where the value came from, and marks it in every remembered state it
+//! crosses. In: the trace of the path. Out: marks. Not here: what the marks are compared with (`state::subsume`).
+#![forbid(unsafe_code)]
+
+use crate::isa::effects::RegSet;
+use crate::isa::{AluOp, AtomicOp, Callee, Insn, InsnId, Operand, Reg};
+
+/// No entry, no state.
+pub(crate) const NONE: u32 = u32::MAX;
+
+/// Scalars of one frame: registers and stack slots as bits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Marks {
+    /// Bit n is rn.
+    pub(crate) registers: u16,
+    /// Bit n is slot n.
+    pub(crate) slots: u64,
+}
+
+impl Marks {
+    /// No scalar.
+    pub(crate) const fn is_empty(self) -> bool {
+        self.registers == 0 && self.slots == 0
+    }
+}
+
+/// One register or slot, for links between scalars.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Place {
+    /// Register of a frame.
+    Register(u8, u8),
+    /// Slot of a frame.
+    Slot(u8, u8),
+}
+
+/// What the trace knows of a step beyond the instruction.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Note {
+    /// Nothing.
+    Plain,
+    /// A spill to or a fill from that slot of that frame.
+    Slot(u8, u8),
+    /// A comparison gave a range to linked scalars: index of `Trace::links`.
+    Links(u32),
+    /// A call that entered a subprogram's frame.
+    Entered,
+    /// A call that entered a callback's frame.
+    EnteredCallback,
+    /// An exit that returned to the calling frame.
+    Returned,
+    /// An exit of a callback.
+    ReturnedCallback,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Step {
+    previous: u32,
+    insn: InsnId,
+    /// State remembered right before this step.
+    state: u32,
+    note: Note,
+}
+
+/// All steps of all paths: a tree of lists that share their beginnings.
+#[derive(Debug, Default)]
+pub(crate) struct Trace {
+    steps: Vec<Step>,
+    links: Vec<Box<[Place]>>,
+}
+
+impl Trace {
+    /// Adds a step after `previous`.
+    pub(crate) fn push(&mut self, previous: u32, insn: InsnId, state: u32) -> u32 {
+        self.steps.push(Step { previous, insn, state, note: Note::Plain });
+        (self.steps.len() - 1) as u32 // the budget of instructions is far below 2^32
+    }
+    /// Notes something about a step.
+    pub(crate) fn note(&mut self, step: u32, note: Note) {
+        self.steps[step as usize].note = note;
+    }
+    /// Notes that a comparison gave ranges to linked scalars.
+    pub(crate) fn note_links(&mut self, step: u32, places: &[Place]) {
+        self.links.push(places.into());
+        let index = (self.links.len() - 1) as u32; // fewer links than steps
+        self.note(step, Note::Links(index));
+    }
+    /// Instructions of a path, newest first.
+    pub(crate) fn path(&self, last: u32) -> impl Iterator<Item = InsnId> {
+        let mut at = last;
+        std::iter::from_fn(move || {
+            let step = self.steps.get(at as usize)?;
+            at = step.previous;
+            Some(step.insn)
+        })
+    }
+    /// States remembered on a path, newest first.
+    pub(crate) fn states(&self, last: u32) -> impl Iterator<Item = u32> {
+        let mut at = last;
+        std::iter::from_fn(move || {
+            loop {
+                let step = self.steps.get(at as usize)?;
+                at = step.previous;
+                if step.state != NONE {
+                    return Some(step.state);
+                }
+            }
+        })
+    }
+    /// The step before.
+    pub(crate) fn previous(&self, step: u32) -> u32 {
+        self.steps[step as usize].previous
+    }
+}
+
+/// Scalars whose origin is looked for, by frame.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Wanted {
+    frames: Vec<Marks>,
+}
+
+impl Wanted {
+    /// Nothing, in a path with that many frames.
+    pub(crate) fn new(frames: usize) -> Self {
+        Self { frames: vec![Marks::default(); frames] }
+    }
+    /// Whether nothing is looked for.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.frames.iter().all(|marks| marks.is_empty())
+    }
+    /// Looks for a register.
+    pub(crate) fn register(&mut self, frame: usize, reg: Reg) {
+        self.frames[frame].registers |= 1 << reg.index();
+    }
+    /// Looks for a slot.
+    pub(crate) fn slot(&mut self, frame: usize, slot: usize) {
+        self.frames[frame].slots |= 1 << slot;
+    }
+    /// By frame.
+    pub(crate) fn frames_mut(&mut self) -> &mut [Marks] {
+        &mut self.frames
+    }
+    fn has(&self, place: Place) -> bool {
+        match place {
+            Place::Register(frame, reg) => {
+                self.frames.get(usize::from(frame)).is_some_and(|marks| marks.registers >> reg & 1 == 1)
+            }
+            Place::Slot(frame, slot) => {
+                self.frames.get(usize::from(frame)).is_some_and(|marks| marks.slots >> slot & 1 == 1)
+            }
+        }
+    }
+    fn add(&mut self, place: Place) {
+        match place {
+            Place::Register(frame, reg) => self.frames[usize::from(frame)].registers |= 1 << reg,
+            Place::Slot(frame, slot) => self.frames[usize::from(frame)].slots |= 1 << slot,
+        }
+    }
+}
+
+/// How a walk back ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Found {
+    /// Every origin was found.
+    All,
+    /// The walk met something it cannot follow: everything on the path must be taken as relied on.
+    Lost,
+}
+
+/// Walks back from `last` until every wanted scalar's origin is found. `mark` is called for each remembered
+/// state that is crossed; it marks the wanted scalars there and takes out those that were marked before or
+/// are no scalars.
+pub(crate) fn backtrack(
+    trace: &Trace,
+    insns: &[Insn],
+    last: u32,
+    wanted: &mut Wanted,
+    skip_last: bool,
+    mut mark: impl FnMut(u32, &mut Wanted),
+) -> Found {
+    let mut at = last;
+    let mut skip = skip_last;
+    while at != NONE {
+        if wanted.is_empty() {
+            return Found::All;
+        }
+        let step = trace.steps[at as usize];
+        if !std::mem::take(&mut skip)
+            && follow(trace, &insns[step.insn.index()], step.note, wanted) == Found::Lost
+        {
+            return Found::Lost;
+        }
+        if step.state != NONE {
+            mark(step.state, wanted);
+        }
+        at = step.previous;
+    }
+    Found::All
+}
+
+fn follow(trace: &Trace, insn: &Insn, note: Note, wanted: &mut Wanted) -> Found {
+    let sync = |wanted: &mut Wanted| {
+        if let Note::Links(index) = note {
+            let places = &trace.links[index as usize];
+            if places.iter().any(|&place| wanted.has(place)) {
+                for &place in places {
+                    wanted.add(place);
+                }
+            }
+        }
+    };
+    sync(wanted);
+    let found = transfer(insn, note, wanted);
+    sync(wanted);
+    found
+}
+
+fn transfer(insn: &Insn, note: Note, wanted: &mut Wanted) -> Found {
+    let depth = wanted.frames.len() - 1;
+    let has = |wanted: &Wanted, reg: Reg| wanted.frames[depth].registers >> reg.index() & 1 == 1;
+    let clear = |wanted: &mut Wanted, reg: Reg| wanted.frames[depth].registers &= !(1 << reg.index());
+    match *insn {
+        Insn::Alu { op, dst, src, .. } => {
+            if has(wanted, dst) {
+                let copies = matches!(op, AluOp::Mov | AluOp::MovSx8 | AluOp::MovSx16 | AluOp::MovSx32);
+                if copies {
+                    clear(wanted, dst);
+                }
+                if let (Operand::Reg(src), false) = (src, op == AluOp::Neg)
+                    && src != Reg::R10
+                {
+                    wanted.register(depth, src);
+                }
+            }
+        }
+        Insn::Swap { .. } => {}
+        Insn::Const { dst, .. } => clear(wanted, dst),
+        Insn::AddrSpaceCast { dst, .. } => clear(wanted, dst),
+        Insn::Load { dst, .. } | Insn::LoadAcquire { dst, .. } => {
+            if has(wanted, dst) {
+                clear(wanted, dst);
+                if let Note::Slot(frame, slot) = note {
+                    wanted.slot(usize::from(frame), usize::from(slot));
+                }
+            }
+        }
+        Insn::Store { src, .. } => store(note, src, depth, wanted),
+        Insn::StoreRelease { src, .. } => store(note, Operand::Reg(src), depth, wanted),
+        Insn::Atomic { op, fetch, src, .. } => {
+            let loaded = if op == AtomicOp::CmpXchg { Some(Reg::R0) } else { fetch.then_some(src) };
+            if let Some(reg) = loaded {
+                if has(wanted, reg)
+                    && let Note::Slot(frame, slot) = note
+                {
+                    wanted.slot(usize::from(frame), usize::from(slot));
+                }
+                clear(wanted, reg);
+            }
+        }
+        Insn::Jump { .. } | Insn::MayGoto { .. } => {}
+        Insn::Branch { lhs, rhs, .. } => {
+            if let Operand::Reg(rhs) = rhs
+                && (has(wanted, lhs) || has(wanted, rhs))
+            {
+                for reg in [lhs, rhs] {
+                    if reg != Reg::R10 {
+                        wanted.register(depth, reg);
+                    }
+                }
+            }
+        }
+        Insn::LegacyPacket { .. } => clear(wanted, Reg::R0),
+        Insn::Call(callee) => return call(callee, note, wanted),
+        Insn::Exit => match note {
+            Note::Returned => {
+                let marks = &mut wanted.frames[depth];
+                let wants_result = marks.registers & 1 == 1;
+                marks.registers &= !RegSet::CALLER_SAVED.bits();
+                wanted.frames.push(Marks { registers: u16::from(wants_result), slots: 0 });
+            }
+            Note::ReturnedCallback => wanted.frames.push(Marks::default()),
+            Note::Plain | Note::Slot(..) | Note::Links(_) | Note::Entered | Note::EnteredCallback => {}
+        },
+    }
+    Found::All
+}
+
+fn store(note: Note, src: Operand, depth: usize, wanted: &mut Wanted) {
+    let Note::Slot(frame, slot) = note else { return };
+    let Some(marks) = wanted.frames.get_mut(usize::from(frame)) else { return };
+    if marks.slots >> slot & 1 == 0 {
+        return;
+    }
+    marks.slots &= !(1 << slot);
+    if let Operand::Reg(reg) = src {
+        wanted.register(depth, reg);
+    }
+}
+
+fn call(callee: Callee, note: Note, wanted: &mut Wanted) -> Found {
+    match note {
+        Note::Entered => {
+            let Some(inner) = wanted.frames.pop() else { return Found::Lost };
+            let Some(outer) = wanted.frames.last_mut() else { return Found::Lost };
+            // Only arguments reach a callee; anything else wanted there was never written.
+            outer.registers |= inner.registers & RegSet::arguments(5).bits();
+        }
+        Note::EnteredCallback => {
+            let Some(inner) = wanted.frames.pop() else { return Found::Lost };
+            if wanted.frames.is_empty() || !inner.is_empty() && inner.slots != 0 {
+                return Found::Lost;
+            }
+        }
+        Note::Plain | Note::Slot(..) | Note::Links(_) | Note::Returned | Note::ReturnedCallback => {
+            let _ = callee;
+            let marks = wanted.frames.last_mut().expect("the path has a frame");
+            marks.registers &= !1;
+        }
+    }
+    Found::All
+}

@@ -1,0 +1,159 @@
+//! The stack of one frame: slots of eight bytes, each byte of a known kind, one spilled register a slot.
+#![forbid(unsafe_code)]
+
+use super::Register;
+
+/// Slots of a full 512-byte frame.
+pub(crate) const SLOTS: usize = 64;
+
+/// What a stack byte holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Byte {
+    /// Never written on this path.
+    Invalid,
+    /// Part of the slot's spilled register.
+    Spill,
+    /// Something.
+    Misc,
+    /// Zero.
+    Zero,
+    /// Part of an object that only helpers and kfuncs touch (see [`SpecialSlot`]).
+    Special,
+}
+
+/// Kinds of objects that live in stack slots.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Special {
+    /// A dynptr (two slots).
+    Dynptr(DynptrType),
+    /// An open-coded iterator; the number of its kind.
+    Iterator(u32),
+    /// Saved interrupt flags.
+    IrqFlag,
+}
+
+/// What a dynptr points to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum DynptrType {
+    /// Memory of a map value.
+    Local,
+    /// A reserved ring buffer record.
+    Ringbuf,
+    /// An skb.
+    Skb,
+    /// An XDP buffer.
+    Xdp,
+}
+
+/// State of an object in stack slots.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct SpecialSlot {
+    /// What it is.
+    pub(crate) special: Special,
+    /// Whether this is its first (lowest) slot.
+    pub(crate) first: bool,
+    /// Reference it holds; 0: none.
+    pub(crate) object: u32,
+    /// Identity (dynptr).
+    pub(crate) id: u32,
+    /// Iterator: still yielding.
+    pub(crate) active: bool,
+    /// Iterator: calls of `next` so far. Only stops infinite-loop detection, never compared.
+    pub(crate) depth: u32,
+    /// Only reads are allowed through it.
+    pub(crate) read_only: bool,
+}
+
+/// Eight bytes of stack.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Slot {
+    /// Kind of each byte, lowest address first.
+    pub(crate) bytes: [Byte; 8],
+    /// The register spilled here; valid when `bytes[0]` is `Spill`.
+    pub(crate) spilled: Register,
+    /// The object here; valid when the bytes are `Special`.
+    pub(crate) special: Option<SpecialSlot>,
+}
+
+impl Slot {
+    /// Never written.
+    pub(crate) const INVALID: Self =
+        Self { bytes: [Byte::Invalid; 8], spilled: Register::UNINIT, special: None };
+
+    /// Whether a register is spilled here.
+    pub(crate) fn is_spill(&self) -> bool {
+        self.bytes[0] == Byte::Spill
+    }
+    /// Whether a number is spilled here.
+    pub(crate) fn is_scalar_spill(&self) -> bool {
+        self.is_spill() && self.spilled.is_scalar()
+    }
+    /// Whether part of it is a spill or an object.
+    pub(crate) fn is_special(&self) -> bool {
+        self.bytes.iter().any(|byte| matches!(byte, Byte::Spill | Byte::Special))
+    }
+    /// Bytes of the spilled register that are still in place.
+    pub(crate) fn spill_size(&self) -> usize {
+        self.bytes.iter().take_while(|byte| **byte == Byte::Spill).count()
+    }
+    /// Forgets the spilled register; written bytes stay written.
+    pub(crate) fn scrub(&mut self) {
+        for byte in &mut self.bytes {
+            if *byte != Byte::Invalid {
+                *byte = Byte::Misc;
+            }
+        }
+        self.spilled = Register::UNINIT;
+        self.special = None;
+    }
+}
+
+/// The stack of one frame. Slot 0 is `[r10-8, r10)`, slot 1 `[r10-16, r10-8)`, and so on.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Stack {
+    slots: Vec<Slot>,
+}
+
+impl Stack {
+    /// Slot index and byte in the slot of an offset from r10 (-512 to -1).
+    pub(crate) const fn place(off: i64) -> (usize, usize) {
+        let from_top = (-off - 1) as usize; // callers checked the range
+        (from_top / 8, 7 - from_top % 8)
+    }
+    /// Slots in use.
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len()
+    }
+    /// Makes room down to an offset.
+    pub(crate) fn grow(&mut self, lowest: i64) {
+        let (slot, _) = Self::place(lowest);
+        if slot >= self.slots.len() {
+            self.slots.resize(slot + 1, Slot::INVALID);
+        }
+    }
+    /// A slot; beyond those in use, an invalid one.
+    pub(crate) fn slot(&self, index: usize) -> &Slot {
+        static INVALID: Slot = Slot::INVALID;
+        self.slots.get(index).unwrap_or(&INVALID)
+    }
+    /// A slot to change.
+    pub(crate) fn slot_mut(&mut self, index: usize) -> &mut Slot {
+        if index >= self.slots.len() {
+            self.slots.resize(index + 1, Slot::INVALID);
+        }
+        &mut self.slots[index]
+    }
+    /// Kind of a byte.
+    pub(crate) fn byte(&self, off: i64) -> Byte {
+        let (slot, byte) = Self::place(off);
+        self.slot(slot).bytes[byte]
+    }
+    /// All slots in use.
+    pub(crate) fn slots(&self) -> &[Slot] {
+        &self.slots
+    }
+    /// All slots in use, to change.
+    pub(crate) fn slots_mut(&mut self) -> &mut [Slot] {
+        &mut self.slots
+    }
+}

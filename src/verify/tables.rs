@@ -1,0 +1,133 @@
+//! What the verifier looks up: maps (inner ones too), the program type's rules, helpers, function prototypes.
+//!
+//! In: the program. Out: answers for `check`. The rows themselves belong to the runtime crate.
+#![forbid(unsafe_code)]
+
+use beelift_runtime::MapDef;
+use beelift_runtime::ctx::{ContextLayout, ProgramType, ReturnRange};
+use beelift_runtime::helper::{self, Helper, Proto};
+
+use super::prototype::Prototype;
+use super::state::MapRef;
+use crate::isa::{Callee, Insn, MapSlot};
+use crate::link::Program;
+
+/// `BPF_F_SLEEPABLE` of `prog_flags`.
+const SLEEPABLE: u32 = 1 << 4;
+
+/// Look-ups for one program.
+pub(crate) struct Tables<'a> {
+    program_type: ProgramType,
+    maps: Vec<&'a MapDef>,
+    slots: usize,
+    inner: Vec<Option<MapRef>>,
+    /// Context of the program.
+    pub(crate) layout: ContextLayout,
+    /// What r0 may be at the end.
+    pub(crate) returns: ReturnRange,
+    /// Whether the program may sleep.
+    pub(crate) sleepable: bool,
+    /// Prototypes of global functions, by subprogram; what is wrong with one, else.
+    pub(crate) prototypes: Vec<Result<Prototype, String>>,
+    /// Subprograms that may move the packet, on any path.
+    pub(crate) changes_packet: Vec<bool>,
+}
+
+impl<'a> Tables<'a> {
+    pub(crate) fn new(program: &'a Program) -> Self {
+        let mut maps: Vec<&MapDef> = program.maps.iter().collect();
+        let slots = maps.len();
+        let mut inner = vec![None; slots];
+        for index in 0..slots {
+            if let Some(def) = &maps[index].inner {
+                inner[index] = Some(MapRef(maps.len() as u32)); // maps are far fewer than 2^32
+                maps.push(def);
+                inner.push(None);
+            }
+        }
+        let program_type = program.prog_type;
+        Self {
+            program_type,
+            maps,
+            slots,
+            inner,
+            layout: program_type.layout(program.attach_type),
+            returns: program_type.return_range(program.attach_type),
+            sleepable: program.prog_flags & SLEEPABLE != 0 || program_type == ProgramType::Syscall,
+            prototypes: Vec::new(),
+            changes_packet: vec![false; program.subprograms.len()],
+        }
+    }
+
+    /// Definition of a map.
+    pub(crate) fn map(&self, map: MapRef) -> &'a MapDef {
+        self.maps[map.0 as usize]
+    }
+    /// Slot of a map of the program; inner maps have none.
+    pub(crate) fn slot_of(&self, map: MapRef) -> Option<MapSlot> {
+        ((map.0 as usize) < self.slots).then_some(MapSlot(map.0))
+    }
+    /// The inner map of a map of maps.
+    pub(crate) fn inner(&self, map: MapRef) -> Option<MapRef> {
+        self.inner[map.0 as usize]
+    }
+    /// Type of the program.
+    pub(crate) fn program_type(&self) -> ProgramType {
+        self.program_type
+    }
+
+    /// Whether loads from the packet are for this program type.
+    pub(crate) fn may_read_packet(&self) -> bool {
+        use ProgramType as P;
+        self.may_write_packet()
+            || matches!(
+                self.program_type,
+                P::LwtIn | P::LwtOut | P::LwtSeg6local | P::SkReuseport | P::FlowDissector | P::CgroupSkb
+            )
+    }
+    /// Whether stores to the packet are for this program type.
+    pub(crate) fn may_write_packet(&self) -> bool {
+        use ProgramType as P;
+        matches!(
+            self.program_type,
+            P::SchedCls | P::SchedAct | P::Xdp | P::LwtXmit | P::SkSkb | P::SkMsg | P::CgroupSockopt
+        )
+    }
+    /// Whether the deprecated packet loads are for this program type.
+    pub(crate) fn has_legacy_packet(&self) -> bool {
+        matches!(self.program_type, ProgramType::SocketFilter | ProgramType::SchedCls | ProgramType::SchedAct)
+    }
+
+    /// A helper, known to anyone.
+    pub(crate) fn helper(&self, id: u32) -> Option<&'static Helper> {
+        helper::by_id(id)
+    }
+    /// Whether a helper is for this program type.
+    pub(crate) fn is_allowed(&self, number: u32, attach_type: u32) -> bool {
+        self.helper(number).is_some_and(|helper| helper.allowed(self.program_type, attach_type))
+    }
+    /// Prototype of a helper for this program type.
+    pub(crate) fn proto(&self, helper: &Helper) -> Proto {
+        helper.proto_for(self.program_type)
+    }
+    /// Registers that a call takes, as far as it is known without the program's own functions.
+    pub(crate) fn argument_count(&self, callee: Callee) -> u8 {
+        match callee {
+            Callee::Helper(id) => self.helper(id).map_or(5, |helper| {
+                let args = &self.proto(helper).args;
+                let last = args.iter().rposition(|arg| *arg != helper::ArgKind::None);
+                last.map_or(0, |last| last as u8 + 1) // at most 5
+            }),
+            Callee::Subprogram(_) | Callee::Kfunc { .. } | Callee::Register(_) => 5,
+        }
+    }
+    /// Whether an instruction may move the packet by itself.
+    pub(crate) fn moves_packet(&self, insn: &Insn) -> bool {
+        match insn {
+            Insn::Call(Callee::Helper(id)) => self
+                .helper(*id)
+                .is_some_and(|helper| helper.proto.flags.contains(helper::HelperFlags::CHANGES_PACKET)),
+            _ => false,
+        }
+    }
+}
