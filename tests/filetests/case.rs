@@ -1,0 +1,288 @@
+//! Case files: header, inputs, expectations, and how they are judged.
+//!
+//! The body is assembly (`beelift::isa::asm`, `.map` directives as in `beelift::link::Program::assemble`). The header
+//! is made of comment lines:
+//!
+//! * `; test run: ENGINE…`: the program runs on `interp`, `jit`, `kernel`.
+//! * `; test refuse: decode kernel`: there is no body; the bytes of each `refuse` line are no program.
+//! * `; type: NAME`: program type as bpftool spells it, `syscall` if left out.
+//! * `; case WORD… -> RESULT`: a run on a context of 64-bit words. A result is r0, followed by `|` and the words
+//!   after the run where they changed; or `trap` and why.
+//! * `; cross WORD… -> hash …`: a run for every pair of the words and a third word 0, judged by a hash of all results.
+//! * `; packet HEX -> RESULT`: a run on a packet.
+//! * `; refuse SLOT… -> MESSAGE`: bytes of slots in hexadecimal, and the decoder's message.
+//!
+//! The kernel shows 32 bits of r0: the rest is judged where a program stores it. It cannot run what traps.
+#![forbid(unsafe_code)]
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use beelift::isa::{Slot, decode};
+use beelift::link::Program;
+use beelift_runtime::ctx::ProgramType;
+
+use crate::engines::{Engine, Input, Outcome, Session};
+
+/// What a file asks for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Test {
+    /// `; test run: …`: the program runs and gives what is expected.
+    Run(Engine),
+    /// `; test refuse: …`: the bytes of each `; refuse` line are no program (for the kernel: it agrees).
+    Refuse(Engine),
+}
+
+/// A file under `tests/cases`.
+pub(crate) struct CaseFile {
+    path: PathBuf,
+    source: String,
+    pub(crate) tests: Vec<Test>,
+    program_type: ProgramType,
+    program_flags: u32,
+    expectations: Vec<Expectation>,
+}
+
+/// One line of the header that expects something.
+struct Expectation {
+    /// 0-based line.
+    line: usize,
+    /// What stands before the arrow, to be kept when blessing.
+    left: String,
+    /// What stands behind it.
+    right: String,
+    inputs: Vec<Input>,
+    /// `refuse` lines: the slots.
+    slots: Vec<Slot>,
+}
+
+impl CaseFile {
+    pub(crate) fn read(path: &Path) -> Result<Self, String> {
+        let source = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
+        let mut file = Self {
+            path: path.to_owned(),
+            source: String::new(),
+            tests: Vec::new(),
+            program_type: ProgramType::Syscall,
+            program_flags: 0,
+            expectations: Vec::new(),
+        };
+        for (number, line) in source.lines().enumerate() {
+            if let Some(header) = line.strip_prefix("; ") {
+                file.header(number, header).map_err(|error| format!("line {}: {error}", number + 1))?;
+            }
+        }
+        if file.program_type == ProgramType::Syscall {
+            file.program_flags |= SLEEPABLE;
+        }
+        file.source = source;
+        if file.tests.is_empty() || file.expectations.is_empty() {
+            return Err("no `; test …` line, or nothing expected".to_owned());
+        }
+        Ok(file)
+    }
+
+    fn header(&mut self, line: usize, header: &str) -> Result<(), String> {
+        if let Some(engines) = header.strip_prefix("test run:") {
+            for name in engines.split_whitespace() {
+                self.tests.push(Test::Run(Engine::from_name(name)?));
+            }
+        } else if let Some(engines) = header.strip_prefix("test refuse:") {
+            for name in engines.split_whitespace() {
+                self.tests.push(Test::Refuse(Engine::from_name(name)?));
+            }
+        } else if let Some(name) = header.strip_prefix("type:") {
+            let known = ProgramType::ALL.iter().find(|known| known.name() == name.trim());
+            self.program_type = *known.ok_or_else(|| format!("unknown program type {name}"))?;
+        } else if let Some((left, right)) = header.split_once("->") {
+            let (kind, arguments) = left.trim().split_once(' ').unwrap_or((left.trim(), ""));
+            let (inputs, slots) = match kind {
+                "case" => (vec![Input::Words(words(arguments)?)], Vec::new()),
+                "cross" => (cross(&words(arguments)?), Vec::new()),
+                "packet" => (vec![Input::Packet(bytes(arguments)?)], Vec::new()),
+                "refuse" => {
+                    let bytes = bytes(&arguments.replace(' ', ""))?;
+                    (Vec::new(), Slot::from_bytes(&bytes).ok_or("not a multiple of eight bytes")?)
+                }
+                _ => return Ok(()), // A comment with an arrow.
+            };
+            let (left, right) = (left.trim().to_owned(), right.trim().to_owned());
+            self.expectations.push(Expectation { line, left, right, inputs, slots });
+        }
+        Ok(())
+    }
+
+    pub(crate) fn program(&self) -> Result<Program, String> {
+        let helper = |_: &str| None;
+        let mut program =
+            Program::assemble(self.program_type, &self.source, helper).map_err(|error| error.to_string())?;
+        program.prog_flags = self.program_flags;
+        Ok(program)
+    }
+
+    pub(crate) fn check(&self, test: Test) -> Result<(), String> {
+        match test {
+            Test::Run(engine) => self.check_run(engine),
+            Test::Refuse(engine) => self.check_refused(engine),
+        }
+    }
+
+    fn check_run(&self, engine: Engine) -> Result<(), String> {
+        let program = self.program()?;
+        let mut session = Session::new(engine, &program)?;
+        let mut wrong = String::new();
+        for expectation in &self.expectations {
+            let outcomes = expectation.run(&mut session)?;
+            let found = render(engine, &outcomes);
+            let expected = if engine == Engine::Kernel {
+                low_half(&expectation.right)
+            } else {
+                expectation.right.clone()
+            };
+            // The kernel cannot run what traps.
+            if found == expected || engine == Engine::Kernel && expected.starts_with("trap") {
+                continue;
+            }
+            let _ = writeln!(
+                wrong,
+                "line {}: {} -> {expected}, but {found}",
+                expectation.line + 1,
+                expectation.left
+            );
+            if outcomes.len() > 1 {
+                let _ =
+                    writeln!(wrong, "{}", self.first_difference(&program, expectation, &outcomes, engine)?);
+            }
+        }
+        if wrong.is_empty() { Ok(()) } else { Err(wrong) }
+    }
+
+    /// For a hash over many inputs: the first input where the interpreter says something else.
+    fn first_difference(
+        &self,
+        program: &Program,
+        expectation: &Expectation,
+        outcomes: &[Outcome],
+        engine: Engine,
+    ) -> Result<String, String> {
+        let reference = expectation.run(&mut Session::new(Engine::Interp, program)?)?;
+        let mut three = expectation.inputs.iter().zip(&reference).zip(outcomes);
+        let different = three.find(|((_, reference), outcome)| {
+            let view = |outcome| render(engine, std::slice::from_ref(outcome));
+            view(reference) != view(outcome)
+        });
+        Ok(match different {
+            Some(((input, reference), outcome)) => {
+                format!("{input:?}: interp {reference}, {} {outcome}", engine.name())
+            }
+            None => "the interpreter agrees: the file is out of date".to_owned(),
+        })
+    }
+
+    fn check_refused(&self, engine: Engine) -> Result<(), String> {
+        let mut wrong = String::new();
+        for expectation in &self.expectations {
+            let found = if engine == Engine::Kernel {
+                match crate::engines::kernel_refuses(self.program_type, &expectation.slots) {
+                    Ok(()) => continue,
+                    Err(found) => found,
+                }
+            } else {
+                refusal(&expectation.slots)
+            };
+            if found != expectation.right {
+                let (line, left, right) = (expectation.line + 1, &expectation.left, &expectation.right);
+                let _ = writeln!(wrong, "line {line}: {left} -> {right}, but {found}");
+            }
+        }
+        if wrong.is_empty() { Ok(()) } else { Err(wrong) }
+    }
+
+    /// Writes what the interpreter (or the decoder) says into the file.
+    pub(crate) fn bless(&self) -> Result<(), String> {
+        let mut lines: Vec<_> = self.source.lines().map(str::to_owned).collect();
+        let mut session = None;
+        for expectation in &self.expectations {
+            let found = if expectation.inputs.is_empty() {
+                refusal(&expectation.slots)
+            } else {
+                if session.is_none() {
+                    session = Some(Session::new(Engine::Interp, &self.program()?)?);
+                }
+                let session = session.as_mut().expect("made above");
+                render(Engine::Interp, &expectation.run(session)?)
+            };
+            lines[expectation.line] = format!("; {} -> {found}", expectation.left);
+        }
+        let text = lines.join("\n") + "\n";
+        if text == self.source {
+            Ok(())
+        } else {
+            std::fs::write(&self.path, text).map_err(|error| error.to_string())
+        }
+    }
+}
+
+/// `BPF_F_SLEEPABLE`: the kernel wants it of `syscall` programs.
+const SLEEPABLE: u32 = 1 << 4;
+
+impl Expectation {
+    fn run(&self, session: &mut Session) -> Result<Vec<Outcome>, String> {
+        self.inputs.iter().map(|input| session.run(input)).collect()
+    }
+}
+
+fn refusal(slots: &[Slot]) -> String {
+    match decode(slots) {
+        Ok(_) => "accepted".to_owned(),
+        Err(error) => format!("pc {}: {}", error.at, error.reason),
+    }
+}
+
+/// One outcome in full, many as a hash.
+fn render(engine: Engine, outcomes: &[Outcome]) -> String {
+    if let [outcome] = outcomes {
+        let text = outcome.to_string();
+        return if engine == Engine::Kernel { low_half(&text) } else { text };
+    }
+    // The kernel shows half of r0: only that is part of the hash.
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    for byte in outcomes.iter().flat_map(|outcome| low_half(&outcome.to_string()).into_bytes()) {
+        hash = (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
+    }
+    format!("hash {hash:#018x}")
+}
+
+/// An expectation as the kernel can fulfil it: r0 without its upper half.
+fn low_half(text: &str) -> String {
+    let (r0, rest) = text.split_once(' ').unwrap_or((text, ""));
+    match r0.strip_prefix("0x").and_then(|digits| u64::from_str_radix(digits, 16).ok()) {
+        Some(value) => format!("{:#x} {rest}", value & 0xffff_ffff).trim_end().to_owned(),
+        None => text.to_owned(),
+    }
+}
+
+fn words(text: &str) -> Result<Vec<u64>, String> {
+    let word = |word: &str| {
+        let (negative, digits) = word.strip_prefix('-').map_or((false, word), |digits| (true, digits));
+        let magnitude = match digits.strip_prefix("0x") {
+            Some(digits) => u64::from_str_radix(digits, 16),
+            None => digits.parse(),
+        };
+        let magnitude = magnitude.map_err(|error| format!("{word}: {error}"))?;
+        Ok(if negative { magnitude.wrapping_neg() } else { magnitude })
+    };
+    text.split_whitespace().map(word).collect()
+}
+
+fn bytes(text: &str) -> Result<Vec<u8>, String> {
+    let digit = |c: char| c.to_digit(16).ok_or_else(|| format!("{c:?} is no hexadecimal digit"));
+    let digits = text.trim().chars().map(digit).collect::<Result<Vec<_>, _>>()?;
+    Ok(digits.chunks(2).map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | *digit as u8)).collect())
+}
+
+/// All pairs of the words, each with a third word for a result.
+fn cross(words: &[u64]) -> Vec<Input> {
+    let pairs = words.iter().flat_map(|&a| words.iter().map(move |&b| (a, b)));
+    pairs.map(|(a, b)| Input::Words(vec![a, b, 0])).collect()
+}

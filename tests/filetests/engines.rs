@@ -1,0 +1,253 @@
+//! The engines that run case files, behind one small interface.
+#![forbid(unsafe_code)]
+
+use std::cell::Cell;
+use std::sync::Arc;
+
+use beelift::interp::InterpProgram;
+use beelift::isa::Slot;
+use beelift::link::{Program, Trap};
+use beelift_runtime::abi::ExecContext;
+use beelift_runtime::ctx::{Context, Packet, ProgramType, RawContext, XdpContext};
+use beelift_runtime::environment::Environment;
+use beelift_runtime::helper::Effects;
+use beelift_runtime::map::{self, MapHandle};
+use beelift_runtime::mem::Regions;
+
+/// Backward jumps and calls a case may make.
+const FUEL: u64 = 1 << 20;
+
+/// Who runs a case.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Engine {
+    Interp,
+    Jit,
+    Kernel,
+}
+
+impl Engine {
+    pub(crate) fn from_name(name: &str) -> Result<Self, String> {
+        match name {
+            "interp" | "decode" => Ok(Self::Interp),
+            "jit" => Ok(Self::Jit),
+            "kernel" => Ok(Self::Kernel),
+            _ => Err(format!("unknown engine {name}")),
+        }
+    }
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Interp => "interp",
+            Self::Jit => "jit",
+            Self::Kernel => "kernel",
+        }
+    }
+}
+
+/// What a program is run on.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Input {
+    /// A context of 64-bit words.
+    Words(Vec<u64>),
+    /// A packet.
+    Packet(Vec<u8>),
+}
+
+/// What a run leaves behind.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Outcome {
+    /// r0, and the words or bytes of the input where they changed.
+    Done { r0: u64, output: Option<Input> },
+    /// The first line of a trap.
+    Trap(String),
+}
+
+impl std::fmt::Display for Outcome {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Trap(message) => write!(f, "trap {message}"),
+            Self::Done { r0, output } => {
+                write!(f, "{r0:#x}")?;
+                match output {
+                    None => Ok(()),
+                    Some(Input::Words(words)) => {
+                        f.write_str(" |")?;
+                        words.iter().try_for_each(|word| write!(f, " {word:#x}"))
+                    }
+                    Some(Input::Packet(bytes)) => {
+                        f.write_str(" | ")?;
+                        bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A program loaded into an engine.
+pub(crate) enum Session {
+    Interp {
+        program: InterpProgram,
+        program_type: ProgramType,
+    },
+    #[cfg(feature = "kernel")]
+    Kernel(beelift::kernel::Oracle),
+}
+
+impl Session {
+    pub(crate) fn new(engine: Engine, program: &Program) -> Result<Self, String> {
+        match engine {
+            Engine::Interp => {
+                let program_type = program.prog_type;
+                let maps: Result<Arc<[_]>, String> = program
+                    .maps
+                    .iter()
+                    .map(|def| {
+                        let map = map::create(def, 1).map_err(|error| error.to_string())?;
+                        Ok(Box::new(MapHandle { map }))
+                    })
+                    .collect();
+                let program = InterpProgram::new(Arc::new(program.clone()), maps?, &|_| None)
+                    .map_err(|error| error.to_string())?;
+                Ok(Self::Interp { program, program_type })
+            }
+            Engine::Jit => Err("the file tests cannot run native code yet".to_owned()),
+            #[cfg(feature = "kernel")]
+            Engine::Kernel => kernel::load(program).map(Self::Kernel).map_err(|error| error.to_string()),
+            #[cfg(not(feature = "kernel"))]
+            Engine::Kernel => Err("built without the kernel engine".to_owned()),
+        }
+    }
+
+    pub(crate) fn run(&mut self, input: &Input) -> Result<Outcome, String> {
+        match self {
+            Self::Interp { program, program_type } => interpret(program, *program_type, input),
+            #[cfg(feature = "kernel")]
+            Self::Kernel(oracle) => kernel::run(oracle, input),
+        }
+    }
+}
+
+fn interpret(program: &InterpProgram, program_type: ProgramType, input: &Input) -> Result<Outcome, String> {
+    match input {
+        Input::Words(words) => {
+            let bytes: Vec<_> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+            let mut context = RawContext::new(program_type, &bytes).map_err(|error| error.to_string())?;
+            let result = interpret_on(program, &mut context);
+            Ok(outcome(result, input, Input::Words(words_of(context.bytes()))))
+        }
+        Input::Packet(bytes) => {
+            let mut packet = Packet::new(2048).map_err(|error| error.to_string())?;
+            packet.set(bytes).map_err(|error| error.to_string())?;
+            let mut context = XdpContext::new(&mut packet);
+            let result = interpret_on(program, &mut context);
+            Ok(outcome(result, input, Input::Packet(packet.bytes().to_vec())))
+        }
+    }
+}
+
+fn interpret_on(program: &InterpProgram, context: &mut dyn Context) -> Result<u64, Trap> {
+    let entry = context.enter();
+    let effects = Effects::default();
+    let cx = ExecContext {
+        trap: Cell::new(0),
+        trap_insn: Cell::new(0),
+        saved_sp: Cell::new(0),
+        trap_exit: None,
+        fuel: Cell::new(FUEL),
+        cpu: 0,
+        tail_calls: Cell::new(0),
+        context: Cell::new(entry.r1),
+        maps: program.maps(),
+        environment: &Still,
+        effects: &effects,
+    };
+    let mut regions = Regions::new(program.maps());
+    context.regions(&mut regions);
+    program.run(&cx, regions, entry)
+}
+
+fn outcome(result: Result<u64, Trap>, input: &Input, output: Input) -> Outcome {
+    match result {
+        Ok(r0) => Outcome::Done { r0, output: (output != *input).then_some(output) },
+        // Addresses differ from run to run.
+        Err(trap) => Outcome::Trap(format!("{} at pc {}", trap.kind, trap.at)),
+    }
+}
+
+fn words_of(bytes: &[u8]) -> Vec<u64> {
+    bytes.as_chunks::<8>().0.iter().map(|&word| u64::from_le_bytes(word)).collect()
+}
+
+/// A world where nothing happens.
+struct Still;
+
+impl Environment for Still {
+    fn monotonic_ns(&self) -> u64 {
+        1_000_000_007
+    }
+    fn jiffies(&self) -> u64 {
+        4_295_000_000
+    }
+    fn random_u32(&self) -> u32 {
+        4
+    }
+    fn trace(&self, _line: &str) {}
+}
+
+/// Whether programs can be loaded into the kernel here.
+pub(crate) fn kernel_is_usable() -> bool {
+    if std::env::var("BEELIFT_REQUIRE_KERNEL").is_ok_and(|value| value == "1") {
+        return true;
+    }
+    #[cfg(feature = "kernel")]
+    {
+        let program = Program::assemble(ProgramType::Xdp, "r0 = 2\nexit", |_| None).expect("a program");
+        kernel::load(&program).is_ok()
+    }
+    #[cfg(not(feature = "kernel"))]
+    false
+}
+
+/// Whether the kernel refuses bytes, and for their encoding.
+#[cfg(feature = "kernel")]
+pub(crate) fn kernel_refuses(program_type: ProgramType, slots: &[Slot]) -> Result<(), String> {
+    kernel::refuses(program_type, slots)
+}
+
+#[cfg(not(feature = "kernel"))]
+pub(crate) fn kernel_refuses(_program_type: ProgramType, _slots: &[Slot]) -> Result<(), String> {
+    Err("built without the kernel engine".to_owned())
+}
+
+#[cfg(feature = "kernel")]
+mod kernel {
+    use super::*;
+    use beelift::kernel::oracle::{self, Fixed, Oracle};
+    use beelift::kernel::{KernelProgram, LogLevel, OsError, RawProgram};
+
+    pub(super) fn load(program: &Program) -> Result<Oracle, OsError> {
+        Oracle::load(program, &Fixed::of(&Still))
+    }
+
+    pub(super) fn run(oracle: &Oracle, input: &Input) -> Result<Outcome, String> {
+        let (context, packet) = match input {
+            Input::Words(words) => (words.iter().flat_map(|word| word.to_le_bytes()).collect(), Vec::new()),
+            Input::Packet(bytes) => (Vec::new(), bytes.clone()),
+        };
+        let found = oracle
+            .run(oracle::Input { packet: &packet, metadata: 0, context: &context })
+            .map_err(|error| error.to_string())?;
+        let output = match input {
+            Input::Words(_) => Input::Words(words_of(&found.context)),
+            Input::Packet(_) => Input::Packet(found.packet),
+        };
+        Ok(Outcome::Done { r0: u64::from(found.retval), output: (output != *input).then_some(output) })
+    }
+
+    pub(super) fn refuses(program_type: ProgramType, slots: &[Slot]) -> Result<(), String> {
+        match KernelProgram::load_raw(&RawProgram::new(program_type, slots), LogLevel::Silent) {
+            Ok(_) => Err("accepted".to_owned()),
+            Err(_) => Ok(()),
+        }
+    }
+}
