@@ -1,11 +1,9 @@
 //! The interpreter's view of memory: frames, context fields, and everything else by [`Regions`].
 #![forbid(unsafe_code)]
 
-use std::cell::Cell;
-
 use beelift_runtime::abi::ExecContext;
 use beelift_runtime::ctx::{ContextLayout, CtxField, FieldAccess, FieldKind};
-use beelift_runtime::mem::{AtomicOp as MemAtomicOp, AtomicSize, Fault, Regions, SharedBytes};
+use beelift_runtime::mem::{AtomicOp as MemAtomicOp, AtomicSize, Fault, RegionKind, Regions, SharedBytes};
 
 use super::{FRAME_SIZE, word};
 use crate::isa::semantics::{Concrete, extend_load};
@@ -20,7 +18,7 @@ pub(super) struct Memory<'a> {
     regions: Regions<'a>,
     stack: &'a SharedBytes,
     /// Frames in use.
-    frames: Cell<u64>,
+    frames: u64,
     layout: ContextLayout,
     context: u64,
 }
@@ -34,36 +32,32 @@ pub(super) enum Direction {
 
 impl<'a> Memory<'a> {
     pub(super) fn new(
-        mut regions: Regions<'a>,
+        regions: Regions<'a>,
         stack: &'a SharedBytes,
         layout: ContextLayout,
         cx: &ExecContext<'_>,
     ) -> Self {
-        regions.add(beelift_runtime::mem::RegionKind::Stack, stack);
-        Self { regions, stack, frames: Cell::new(0), layout, context: cx.context.get() }
+        Self { regions, stack, frames: 0, layout, context: cx.context.get() }
     }
 
     /// Opens a frame and returns its r10. Its bytes are zero.
-    pub(super) fn push_frame(&self) -> u64 {
-        let end = (self.frames.get() + 1) * FRAME_STRIDE;
-        self.stack.fill(end - FRAME_SIZE, FRAME_SIZE, 0);
-        self.frames.set(self.frames.get() + 1);
-        self.stack.address() + end
+    pub(super) fn push_frame(&mut self) -> u64 {
+        self.frames += 1;
+        let start = self.frames * FRAME_STRIDE - FRAME_SIZE;
+        self.stack.fill(start, FRAME_SIZE, 0);
+        self.regions.push(RegionKind::Stack, self.stack, start, FRAME_SIZE);
+        self.stack.address() + start + FRAME_SIZE
     }
 
-    /// Closes the innermost frame.
-    pub(super) fn pop_frame(&self) {
-        self.frames.set(self.frames.get() - 1);
+    /// Closes the innermost frame: nothing else is shown after it.
+    pub(super) fn pop_frame(&mut self) {
+        self.regions.pop();
+        self.frames -= 1;
     }
 
-    /// Everything but frames and fields.
+    /// What helpers may touch, too.
     pub(super) const fn regions(&self) -> &Regions<'a> {
         &self.regions
-    }
-
-    /// Address of the context.
-    pub(super) const fn context(&self) -> u64 {
-        self.context
     }
 
     pub(super) fn load(&self, address: u64, size: Size, sign: Sign) -> Result<u64, Fault> {
@@ -99,7 +93,9 @@ impl<'a> Memory<'a> {
             Width::W32 => (Size::W, AtomicSize::W32),
             Width::W64 => (Size::DW, AtomicSize::W64),
         };
-        self.check_plain(address, u64::from(size.bytes()), Direction::Write)?;
+        if self.context_offset(address).is_some() {
+            return Err(fault(address, size, Direction::Write));
+        }
         let op = match op {
             AtomicOp::Add => MemAtomicOp::Add,
             AtomicOp::Or => MemAtomicOp::Or,
@@ -109,40 +105,6 @@ impl<'a> Memory<'a> {
             AtomicOp::CmpXchg => return self.regions.compare_exchange(address, atomic_size, r0, src),
         };
         self.regions.atomic(address, atomic_size, op, src)
-    }
-
-    /// Whether a helper may read or write the bytes. They may lie anywhere but in a context with fields.
-    pub(super) fn check_plain(&self, address: u64, len: u64, direction: Direction) -> Result<(), Fault> {
-        let write = direction == Direction::Write;
-        let refused = Fault { address, len, write };
-        if len == 0 {
-            return Ok(());
-        }
-        if self.context_offset(address).is_some() {
-            return Err(refused);
-        }
-        self.check_frame(address, len).ok_or(refused)?;
-        self.regions.check(address, len, write)
-    }
-
-    /// The length of the string that starts at `address`, without its zero.
-    pub(super) fn string_len(&self, address: u64) -> Result<u64, Fault> {
-        let mut len = 0;
-        while self.load(address.wrapping_add(len), Size::B, Sign::Zero)? != 0 {
-            len += 1;
-        }
-        Ok(len)
-    }
-
-    /// `None` for a part of the stack that is outside of all open frames.
-    fn check_frame(&self, address: u64, len: u64) -> Option<()> {
-        let offset = address.wrapping_sub(self.stack.address());
-        if offset >= self.stack.len() {
-            return Some(());
-        }
-        let (frame, inside) = (offset / FRAME_STRIDE, offset % FRAME_STRIDE);
-        let visible = inside >= FRAME_STRIDE - FRAME_SIZE && inside + len <= FRAME_STRIDE;
-        (frame < self.frames.get() && visible).then_some(())
     }
 
     /// Distance from the context, if the address means one of its fields.
@@ -156,7 +118,6 @@ impl<'a> Memory<'a> {
     fn place(&self, address: u64, size: Size, direction: Direction) -> Result<Place, Fault> {
         let refused = fault(address, size, direction);
         let Some(offset) = self.context_offset(address) else {
-            self.check_frame(address, u64::from(size.bytes())).ok_or(refused)?;
             return Ok(Place::Plain(address));
         };
         let field = self.layout.field(offset, size.bytes()).ok_or(refused)?;

@@ -47,7 +47,7 @@ enum Step {
 pub(super) fn run(
     interp: &InterpProgram,
     cx: &ExecContext<'_>,
-    memory: Memory<'_>,
+    mut memory: Memory<'_>,
     entry: Entry,
     observer: &mut dyn Observer,
 ) -> Result<u64, Trap> {

@@ -113,7 +113,7 @@ impl CaseFile {
     }
 
     pub(crate) fn program(&self) -> Result<Program, String> {
-        let helper = |_: &str| None;
+        let helper = |name: &str| beelift_runtime::helper::by_name(name).map(|helper| helper.id);
         let mut program =
             Program::assemble(self.program_type, &self.source, helper).map_err(|error| error.to_string())?;
         program.prog_flags = self.program_flags;

@@ -10,7 +10,7 @@ use beelift::link::{Program, Trap};
 use beelift_runtime::abi::ExecContext;
 use beelift_runtime::ctx::{Context, Packet, ProgramType, RawContext, XdpContext};
 use beelift_runtime::environment::Environment;
-use beelift_runtime::helper::Effects;
+use beelift_runtime::helper::{self, Effects, Probe};
 use beelift_runtime::map::{self, MapHandle};
 use beelift_runtime::mem::Regions;
 
@@ -106,8 +106,10 @@ impl Session {
                         Ok(Box::new(MapHandle { map }))
                     })
                     .collect();
-                let program = InterpProgram::new(Arc::new(program.clone()), maps?, &|_| None)
-                    .map_err(|error| error.to_string())?;
+                let program = InterpProgram::new(Arc::new(program.clone()), maps?, &|id| {
+                    helper::by_id(id).filter(|helper| helper.allowed(program_type, 0))
+                })
+                .map_err(|error| error.to_string())?;
                 Ok(Self::Interp { program, program_type })
             }
             Engine::Jit => Err("the file tests cannot run native code yet".to_owned()),
@@ -148,6 +150,7 @@ fn interpret(program: &InterpProgram, program_type: ProgramType, input: &Input) 
 fn interpret_on(program: &InterpProgram, context: &mut dyn Context) -> Result<u64, Trap> {
     let entry = context.enter();
     let effects = Effects::default();
+    let context = &*context;
     let cx = ExecContext {
         trap: Cell::new(0),
         trap_insn: Cell::new(0),
@@ -157,6 +160,8 @@ fn interpret_on(program: &InterpProgram, context: &mut dyn Context) -> Result<u6
         cpu: 0,
         tail_calls: Cell::new(0),
         context: Cell::new(entry.r1),
+        ctx: context,
+        probe: Probe::default(),
         maps: program.maps(),
         environment: &Still,
         effects: &effects,

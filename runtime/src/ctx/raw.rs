@@ -96,10 +96,13 @@ impl Context for RawContext {
     fn regions<'a>(&'a self, regions: &mut Regions<'a>) {
         let read_only =
             matches!(self.program_type.layout(0), ContextLayout::Raw { access: FieldAccess::Read, .. });
+        // What a program may write here is plain memory to helpers, too, as in the kernel.
+        let plain = matches!(self.program_type.layout(0), ContextLayout::Raw { .. });
+        let kind = if plain && !read_only { RegionKind::Memory } else { RegionKind::Context };
         if read_only {
-            regions.add_read_only(RegionKind::Context, &self.block);
+            regions.add_read_only(kind, &self.block);
         } else {
-            regions.add(RegionKind::Context, &self.block);
+            regions.add(kind, &self.block);
         }
     }
 

@@ -6,7 +6,7 @@ use super::registry::Helper;
 use crate::abi::{ExecContext, HelperFn};
 use crate::ctx::ProgramType;
 use crate::map::{Map, MapHandle};
-use crate::mem::{Fault, Regions, WordSize};
+use crate::mem::{Fault, RegionKind, Regions, WordSize};
 
 /// Longest constant string.
 const STRING_MAX: u64 = 4096;
@@ -101,7 +101,13 @@ fn argument(
     cx: &ExecContext<'_>,
     regions: &Regions<'_>,
 ) -> Result<(), BadArgument> {
-    let memory = |len: u64, write| regions.check(value, len, write).map_err(BadArgument::Memory);
+    let memory = |len: u64, write| {
+        // A native context is no plain memory: it holds pointers where the program sees numbers.
+        if len != 0 && regions.kind_of(value) == Some(RegionKind::Context) {
+            return Err(BadArgument::Memory(Fault { address: value, len, write }));
+        }
+        regions.check(value, len, write).map_err(BadArgument::Memory)
+    };
     let key_size = map.map_or(0, |map| u64::from(map.def().key_size));
     let value_size = map.map_or(0, |map| u64::from(map.def().value_size));
     match kind {

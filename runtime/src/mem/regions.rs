@@ -140,6 +140,18 @@ impl<'a> Regions<'a> {
         self.regions.push(Region { kind, slab, extent, writable: true });
     }
 
+    /// Shows `len` bytes of a slab from `offset` on, until [`Regions::pop`].
+    pub fn push(&mut self, kind: RegionKind, slab: &'a Slab, offset: u64, len: u64) {
+        let start = slab.address() + offset.min(slab.len());
+        let extent = Extent::Fixed(start, len.min(slab.len() - offset.min(slab.len())));
+        self.regions.push(Region { kind, slab, extent, writable: true });
+    }
+
+    /// Hides again what was shown last.
+    pub fn pop(&mut self) {
+        self.regions.pop();
+    }
+
     /// Shows the part of `buffer` between the absolute addresses held by two 8-byte words of a native context.
     pub fn add_packet(&mut self, buffer: &'a Slab, context: &'a Slab, start: u64, end: u64) {
         let extent = Extent::Words { context, start, end };
@@ -428,6 +440,20 @@ mod tests {
         // A context that lies about its packet still cannot leave the buffer.
         context.store(8, WordSize::B8, u64::MAX);
         assert!(regions.load(at + 60, WordSize::B8).is_err());
+    }
+
+    #[test]
+    fn pushed_parts_are_visible_until_popped() {
+        let stack = SharedBytes::new(32).unwrap();
+        let mut regions = Regions::new(&[]);
+        regions.push(RegionKind::Stack, &stack, 8, 8);
+        let at = stack.address() + 8;
+        assert!(regions.store(at, WordSize::B8, 1).is_ok());
+        assert!(regions.load(at - 1, WordSize::B1).is_err() && regions.load(at + 1, WordSize::B8).is_err());
+        regions.pop();
+        assert!(regions.load(at, WordSize::B1).is_err());
+        regions.push(RegionKind::Stack, &stack, 40, 8);
+        assert!(regions.load(stack.address() + 40, WordSize::B1).is_err());
     }
 
     #[test]
