@@ -5,6 +5,12 @@
 #![forbid(unsafe_code)]
 
 use std::cell::Cell;
+use std::io::Write;
+
+use rustix::time::{ClockId, DynamicClockId, Timespec, clock_getres, clock_gettime, clock_gettime_dynamic};
+
+/// Nanoseconds of a second.
+const SECOND: u64 = 1_000_000_000;
 
 /// Answers the questions of helpers. `Sync`: several runs ask at once.
 pub trait Environment: Sync + Send {
@@ -30,43 +36,61 @@ pub trait Environment: Sync + Send {
     fn numa_node(&self) -> u32 {
         0
     }
-    /// A line of `bpf_trace_printk` or `bpf_trace_vprintk`.
+    /// A line of `bpf_trace_printk` or `bpf_trace_vprintk`, as the program ended it.
     fn trace(&self, line: &str);
 }
 
-/// What this machine answers: its clocks, its random numbers; trace lines go to standard error.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct HostEnvironment {}
+/// Where lines of `bpf_trace_printk` go.
+type TraceSink = Box<dyn Fn(&str) + Send + Sync>;
 
-/// Nanoseconds in a kernel tick at 250 Hz, what distributions build with.
-const TICK_NS: u64 = 4_000_000;
-
-fn clock(id: rustix::time::ClockId) -> u64 {
-    nanoseconds(rustix::time::clock_gettime(id))
+/// The machine it runs on. Clocks are read without a system call where the kernel's vDSO serves them.
+pub struct HostEnvironment {
+    ticks_per_second: u64,
+    /// NUMA node by CPU; empty on machines with one node.
+    nodes: Vec<u32>,
+    trace: TraceSink,
 }
 
-fn nanoseconds(time: rustix::time::Timespec) -> u64 {
-    // Clocks that start at boot or at the epoch are not negative, and fit for 584 years.
-    (time.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec as u64)
+impl HostEnvironment {
+    /// Lines of `bpf_trace_printk` go to standard error.
+    #[must_use]
+    pub fn new() -> Self {
+        // The coarse clock advances once a tick.
+        let tick = clock_getres(ClockId::MonotonicCoarse);
+        let tick = tick.tv_nsec.cast_unsigned().max(1);
+        Self { ticks_per_second: (SECOND / tick).max(1), nodes: numa_nodes(), trace: Box::new(print) }
+    }
+
+    /// Sends lines of `bpf_trace_printk` elsewhere.
+    #[must_use]
+    pub fn with_trace(self, sink: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        Self { trace: Box::new(sink), ..self }
+    }
+}
+
+impl Default for HostEnvironment {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl Environment for HostEnvironment {
     fn monotonic_ns(&self) -> u64 {
-        clock(rustix::time::ClockId::Monotonic)
+        nanoseconds(ClockId::Monotonic)
     }
     fn boottime_ns(&self) -> u64 {
-        clock(rustix::time::ClockId::Boottime)
+        nanoseconds(ClockId::Boottime)
     }
     fn tai_ns(&self) -> u64 {
-        // The kernel keeps this clock wherever it keeps the others.
-        rustix::time::clock_gettime_dynamic(rustix::time::DynamicClockId::Tai)
-            .map_or_else(|_| self.monotonic_ns(), nanoseconds)
+        // A kernel without this clock has no TAI offset either.
+        clock_gettime_dynamic(DynamicClockId::Tai)
+            .map_or_else(|_| nanoseconds(ClockId::Realtime), in_nanoseconds)
     }
     fn coarse_ns(&self) -> u64 {
-        clock(rustix::time::ClockId::MonotonicCoarse)
+        nanoseconds(ClockId::MonotonicCoarse)
     }
     fn jiffies(&self) -> u64 {
-        self.coarse_ns() / TICK_NS
+        ticks(self.coarse_ns(), self.ticks_per_second)
     }
     fn random_u32(&self) -> u32 {
         // One generator a thread, seeded by the kernel: no system call after the first number.
@@ -77,27 +101,15 @@ impl Environment for HostEnvironment {
         STATE.set(state);
         (state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32) as u32 // the upper half of the product
     }
+    fn numa_node(&self) -> u32 {
+        if self.nodes.is_empty() {
+            return 0;
+        }
+        self.nodes.get(rustix::thread::sched_getcpu()).copied().unwrap_or(0)
+    }
     fn trace(&self, line: &str) {
-        use std::io::Write;
-        // A closed standard error is no reason to stop a program.
-        let _ = writeln!(std::io::stderr().lock(), "{}", line.trim_end_matches('\n'));
+        (self.trace)(line);
     }
-}
-
-fn seed() -> u64 {
-    let mut bytes = [0; 8];
-    // Without the kernel's generator the clock has to do: programs get no promise about these numbers.
-    match rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::NONBLOCK) {
-        Ok(8) => u64::from_le_bytes(bytes) | 1,
-        _ => clock(rustix::time::ClockId::Monotonic) | 1,
-    }
-}
-
-/// One step of xorshift64.
-const fn step(mut state: u64) -> u64 {
-    state ^= state >> 12;
-    state ^= state << 25;
-    state ^ (state >> 27)
 }
 
 /// The same answer to every question, each time: results of engines can be compared.
@@ -114,7 +126,7 @@ pub struct FixedEnvironment {
 impl Default for FixedEnvironment {
     /// One hour after boot; 4.
     fn default() -> Self {
-        Self { clock_ns: 3_600_000_000_000, random: 4, print_trace: false }
+        Self { clock_ns: 3600 * SECOND, random: 4, print_trace: false }
     }
 }
 
@@ -123,14 +135,86 @@ impl Environment for FixedEnvironment {
         self.clock_ns
     }
     fn jiffies(&self) -> u64 {
-        self.clock_ns / TICK_NS
+        ticks(self.clock_ns, 250)
     }
     fn random_u32(&self) -> u32 {
         self.random
     }
     fn trace(&self, line: &str) {
         if self.print_trace {
-            HostEnvironment {}.trace(line);
+            print(line);
         }
+    }
+}
+
+/// A line on standard error.
+fn print(line: &str) {
+    // A closed standard error is no reason to stop a program.
+    let _ = writeln!(std::io::stderr().lock(), "{}", line.trim_end_matches('\n'));
+}
+
+/// The kernel's tick counter, which starts five minutes before its 32-bit half overflows.
+fn ticks(since_boot_ns: u64, per_second: u64) -> u64 {
+    let ticks = u128::from(since_boot_ns) * u128::from(per_second) / u128::from(SECOND);
+    (1_u64 << 32) - 300 * per_second + ticks as u64
+}
+
+fn nanoseconds(clock: ClockId) -> u64 {
+    in_nanoseconds(clock_gettime(clock))
+}
+
+fn in_nanoseconds(time: Timespec) -> u64 {
+    time.tv_sec.cast_unsigned().wrapping_mul(SECOND).wrapping_add(time.tv_nsec.cast_unsigned())
+}
+
+fn seed() -> u64 {
+    let mut bytes = [0; 8];
+    // Without the kernel's generator the clock has to do: programs get no promise about these numbers.
+    match rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::NONBLOCK) {
+        Ok(8) => u64::from_le_bytes(bytes) | 1,
+        _ => nanoseconds(ClockId::Monotonic) | 1,
+    }
+}
+
+/// One step of xorshift64.
+const fn step(mut state: u64) -> u64 {
+    state ^= state >> 12;
+    state ^= state << 25;
+    state ^ (state >> 27)
+}
+
+/// NUMA node by CPU, if there is more than one node.
+fn numa_nodes() -> Vec<u32> {
+    let mut nodes = Vec::new();
+    let mut count = 0;
+    for node in 0..1024 {
+        let path = format!("/sys/devices/system/node/node{node}/cpulist");
+        let Ok(list) = std::fs::read_to_string(path) else { continue };
+        count += 1;
+        for range in list.trim().split(',') {
+            let (first, last) = range.split_once('-').unwrap_or((range, range));
+            let (Ok(first), Ok(last)) = (first.parse::<usize>(), last.parse::<usize>()) else { continue };
+            for cpu in first..=last.min(65_535) {
+                nodes.resize(nodes.len().max(cpu + 1), 0);
+                nodes[cpu] = node;
+            }
+        }
+    }
+    if count > 1 { nodes } else { Vec::new() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hosts_clocks_run_forward() {
+        let host = HostEnvironment::new().with_trace(|_| ());
+        let (first, second) = (host.monotonic_ns(), host.monotonic_ns());
+        assert!(first > 0 && second >= first);
+        assert!(host.boottime_ns() >= first);
+        assert!(host.coarse_ns() <= host.monotonic_ns());
+        assert!(host.tai_ns() > 1_600_000_000 * SECOND);
+        assert!(host.jiffies() > (1 << 32) - 400_000);
     }
 }

@@ -18,6 +18,8 @@ pub struct Entry {
 /// Sealed: generated code trusts that the structure has the layout of the program type (INV-7), which only the
 /// types of this crate guarantee.
 pub trait Context: sealed::Sealed {
+    /// Type of the programs that run on it.
+    fn program_type(&self) -> ProgramType;
     /// Whether a program of that type, with that `expected_attach_type`, may run on this context.
     fn accepts(&self, program_type: ProgramType, attach_type: u32) -> bool;
     /// Sets the native structure up for a run. Allocates nothing.

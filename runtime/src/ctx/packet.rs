@@ -13,6 +13,8 @@ pub(crate) const FRAME_RESERVE: u64 = 40;
 /// Bytes from the start of the headroom to the end of the tailroom of a one-page frame
 /// (4096 less the aligned `struct skb_shared_info`).
 pub(crate) const FRAME_ROOM: u64 = 4096 - 320;
+/// Bytes of an Ethernet header, which a packet keeps.
+pub(crate) const ETH_HLEN: u64 = 14;
 /// Largest metadata before the packet.
 pub(crate) const META_MAX: u64 = 252;
 /// Bytes of the native context structure.

@@ -66,6 +66,10 @@ impl RawContext {
 impl Sealed for RawContext {}
 
 impl Context for RawContext {
+    fn program_type(&self) -> ProgramType {
+        self.program_type
+    }
+
     fn accepts(&self, program_type: ProgramType, attach_type: u32) -> bool {
         program_type == self.program_type
             && match program_type.layout(attach_type) {
@@ -163,6 +167,10 @@ impl MemoryContext {
 impl Sealed for MemoryContext {}
 
 impl Context for MemoryContext {
+    fn program_type(&self) -> ProgramType {
+        ProgramType::Memory
+    }
+
     fn accepts(&self, program_type: ProgramType, _attach_type: u32) -> bool {
         program_type == ProgramType::Memory
     }

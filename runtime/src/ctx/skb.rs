@@ -307,6 +307,10 @@ impl<'p> SkbContext<'p> {
 impl Sealed for SkbContext<'_> {}
 
 impl Context for SkbContext<'_> {
+    fn program_type(&self) -> ProgramType {
+        self.program_type
+    }
+
     fn accepts(&self, program_type: ProgramType, _attach_type: u32) -> bool {
         // `flow_keys` must not be null, and a plain socket buffer has none.
         program_type == self.program_type

@@ -103,6 +103,10 @@ impl<'p> XdpContext<'p> {
 impl Sealed for XdpContext<'_> {}
 
 impl Context for XdpContext<'_> {
+    fn program_type(&self) -> ProgramType {
+        ProgramType::Xdp
+    }
+
     fn accepts(&self, program_type: ProgramType, _attach_type: u32) -> bool {
         program_type == ProgramType::Xdp
     }

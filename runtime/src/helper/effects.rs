@@ -3,6 +3,8 @@
 
 use std::cell::{Cell, RefCell};
 
+use crate::map::redirect::Target;
+
 /// Where the program asked a packet to go; meaningful when the result is the redirect action.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Redirect {
@@ -21,6 +23,8 @@ pub enum Redirect {
         key: u64,
         /// Flags as given.
         flags: u64,
+        /// What the key leads to; `None` for a broadcast.
+        target: Option<Target>,
     },
 }
 

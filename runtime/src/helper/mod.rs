@@ -8,14 +8,21 @@
 
 mod check;
 mod effects;
+mod errno;
+mod format;
 mod map;
+mod net;
 mod proto;
 mod registry;
+mod ring;
 mod set;
 #[allow(unsafe_code, reason = "the unsafe room of helpers: registers become typed references")]
 mod shim;
+mod string;
 mod table;
+mod trace;
 mod world;
+mod xdp;
 
 pub use check::{ArgumentFault, BadArgument};
 pub use effects::{Effects, Redirect};

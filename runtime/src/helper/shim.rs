@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
 
 use super::registry::Helper;
-use super::{ArgumentFault, check, map, world};
+use super::{ArgumentFault, check, map, net, ring, string, trace, world, xdp};
 use crate::abi::ExecContext;
 use crate::ctx::ProgramType;
 use crate::map::{Map, MapHandle};
@@ -83,6 +83,44 @@ impl<'a> Args<'a> {
         self.register(number) as u32
     }
 
+    unsafe fn i32(&self, number: usize) -> i32 {
+        self.register(number) as i32
+    }
+
+    /// Readable memory and its size.
+    #[inline]
+    unsafe fn input(&self, number: usize, size: usize) -> Bytes<'a> {
+        // SAFETY: INV-8: the memory is as long as the size says.
+        unsafe { self.bytes(number, self.register(size)) }
+    }
+
+    /// Writable memory and its size.
+    #[inline]
+    unsafe fn out(&self, number: usize, size: usize) -> BytesMut<'a> {
+        // SAFETY: INV-8: the memory is as long as the size says.
+        unsafe { self.bytes_mut(number, self.register(size)) }
+    }
+
+    /// Writable memory of a fixed size.
+    #[inline]
+    unsafe fn fixed_out(&self, number: usize, size: u64) -> BytesMut<'a> {
+        // SAFETY: INV-8: the memory is as long as the prototype says.
+        unsafe { self.bytes_mut(number, size) }
+    }
+
+    /// A constant string, its zero byte included.
+    unsafe fn text(&self, number: usize) -> Bytes<'a> {
+        let mut len = 1;
+        loop {
+            // SAFETY: INV-8: the string ends with a zero byte, and `len` has not passed it.
+            let text = unsafe { self.bytes(number, len) };
+            if text.byte(len - 1) == 0 {
+                return text;
+            }
+            len += 1;
+        }
+    }
+
     #[inline]
     unsafe fn map(&self, number: usize) -> &'a dyn Map {
         let handle: *const MapHandle = std::ptr::with_exposed_provenance(self.register(number) as usize);
@@ -146,6 +184,7 @@ macro_rules! shims {
                 cx: &ExecContext<'_>, r1: u64, r2: u64, r3: u64, r4: u64, r5: u64,
             ) -> u64 {
                 let _args = Args { registers: [r1, r2, r3, r4, r5], cx };
+                cx.probe.floor.set(std::ptr::from_ref(&_args).expose_provenance() as u64);
                 guard(cx, || {
                     // SAFETY: INV-8: by the contract of this function.
                     $body(cx $(, unsafe { _args.$kind($($register),*) })*).into_r0()
@@ -171,6 +210,26 @@ shims! {
     get_prandom_u32 = world::get_prandom_u32[];
     get_smp_processor_id = world::get_smp_processor_id[];
     get_numa_node_id = world::get_numa_node_id[];
+    xdp_adjust_head = xdp::adjust_head[i32(2)];
+    xdp_adjust_tail = xdp::adjust_tail[i32(2)];
+    xdp_adjust_meta = xdp::adjust_meta[i32(2)];
+    xdp_get_buff_len = xdp::get_buff_len[];
+    xdp_load_bytes = xdp::load_bytes[u32(2), out(3, 4)];
+    xdp_store_bytes = xdp::store_bytes[u32(2), input(3, 4)];
+    csum_diff = net::csum_diff[input(1, 2), input(3, 4), u32(5)];
+    redirect = net::redirect[u32(1), u64(2)];
+    redirect_map = net::redirect_map[map(1), u64(2), u64(3)];
+    ringbuf_output = ring::output[map(1), input(2, 3), u64(4)];
+    ringbuf_reserve = ring::reserve[map(1), u64(2), u64(3)];
+    ringbuf_submit = ring::submit[u64(1), u64(2)];
+    ringbuf_discard = ring::discard[u64(1), u64(2)];
+    ringbuf_query = ring::query[map(1), u64(2)];
+    trace_printk = trace::printk[input(1, 2), u64(3), u64(4), u64(5)];
+    trace_vprintk = trace::vprintk[input(1, 2), input(3, 4)];
+    snprintf = trace::snprintf[out(1, 2), text(3), input(4, 5)];
+    strtol = string::strtol[input(1, 2), u64(3), fixed_out(4, 8)];
+    strtoul = string::strtoul[input(1, 2), u64(3), fixed_out(4, 8)];
+    strncmp = string::strncmp[input(1, 2), text(3)];
 }
 
 /// Runs a body; a panic becomes `TrapKind::HelperPanic`.
@@ -224,31 +283,78 @@ pub fn call_checked(
     Ok(unsafe { function(cx, r1, r2, r3, r4, r5) })
 }
 
-/// Lets helpers of the interpreter see the run's regions while one runs; empty in native runs.
+/// What helpers that look into memory beyond their arguments need to know of the call.
 #[derive(Default)]
-pub struct Probe(Cell<Option<NonNull<Regions<'static>>>>);
+pub struct Probe {
+    /// The regions of an interpreted run, while a helper runs; empty in native runs.
+    regions: Cell<Option<NonNull<Regions<'static>>>>,
+    /// Address below all frames of the program on the native stack, set when a helper is entered.
+    floor: Cell<u64>,
+}
 
 /// Clears the probe again, whatever happens.
 struct Probing<'a>(&'a Probe);
 
 impl<'a> Probing<'a> {
     fn start(probe: &'a Probe, regions: &'a Regions<'_>) -> Self {
-        probe.0.set(Some(NonNull::from(regions).cast()));
+        probe.regions.set(Some(NonNull::from(regions).cast()));
         Self(probe)
     }
 }
 
 impl Drop for Probing<'_> {
     fn drop(&mut self) {
-        self.0.0.set(None);
+        self.0.regions.set(None);
     }
 }
 
 impl Probe {
     /// Calls `f` with the regions of an interpreted run, if it is one.
-    pub(super) fn regions<R>(&self, f: impl FnOnce(&Regions<'_>) -> R) -> Option<R> {
-        let regions = self.0.get()?;
+    fn regions<R>(&self, f: impl FnOnce(&Regions<'_>) -> R) -> Option<R> {
+        let regions = self.regions.get()?;
         // SAFETY: INV-9: only `Probing` sets the pointer, and takes it back before its borrow ends.
         Some(f(unsafe { regions.as_ref() }))
     }
+}
+
+/// Copies what the program could read itself at `address` (its stack, packet, maps); the number of bytes that
+/// could be read, which may be fewer than `into` has. Never faults, whatever the address.
+pub(super) fn peek(cx: &ExecContext<'_>, address: u64, into: &mut [u8]) -> usize {
+    let interpreted = cx.probe.regions(|regions| {
+        let mut read = 0;
+        while read < into.len()
+            && regions.copy_out(address.wrapping_add(read as u64), &mut into[read..=read]).is_ok()
+        {
+            read += 1;
+        }
+        read
+    });
+    if let Some(read) = interpreted {
+        return read;
+    }
+    let Some(bytes) = native_bytes(cx, address, into.len() as u64) else { return 0 };
+    bytes.read(0, &mut into[..bytes.len() as usize]);
+    bytes.len() as usize
+}
+
+/// Up to `len` bytes at an address in a native run.
+fn native_bytes<'a>(cx: &'a ExecContext<'a>, address: u64, len: u64) -> Option<Bytes<'a>> {
+    if let Some(slab) = cx.maps.iter().find_map(|handle| handle.map.memory(address)) {
+        let offset = slab.offset_of(address, 1)?;
+        return Some(slab.bytes(offset, len.min(slab.len() - offset)));
+    }
+    if let Some(frame) = cx.ctx.frame()
+        && (frame.data_meta()..frame.data_end()).contains(&address)
+    {
+        return frame.memory(address, len.min(frame.data_end() - address)).map(BytesMut::as_bytes);
+    }
+    // The program's frames lie between the entry trampoline's and the helper's.
+    let (floor, ceiling) = (cx.probe.floor.get(), cx.saved_sp.get());
+    if cx.trap_exit.is_some() && (floor..ceiling).contains(&address) {
+        let len = len.min(ceiling - address) as usize;
+        // SAFETY: INV-4: this thread's stack from the helper's frame to the frame that runs the program is mapped,
+        // and stays so for the call.
+        return Some(unsafe { Bytes::new(std::ptr::with_exposed_provenance(address as usize), len) });
+    }
+    None
 }

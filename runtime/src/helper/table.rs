@@ -120,7 +120,7 @@ helpers! {
     3 map_delete_elem(MAP, KEY) -> INT, ALL, PACKET => map_delete_elem;
     4 probe_read(OUT, SIZE0, ANY) -> INT, PROBES | TRACING | SYSCALL | LSM, GPL;
     5 ktime_get_ns() -> INT, ALL, MACHINE => ktime_get_ns;
-    6 trace_printk(IN, SIZE) -> INT, ALL, GPL | PERFMON;
+    6 trace_printk(IN, SIZE) -> INT, ALL, GPL | PERFMON => trace_printk;
     7 get_prandom_u32() -> INT, ALL, MACHINE => get_prandom_u32;
     8 get_smp_processor_id() -> INT, ALL, FASTCALL | MACHINE => get_smp_processor_id;
     9 skb_store_bytes(CTX, ANY, IN, SIZE, ANY) -> INT, TC | LWT_XMIT | SK_SKB, MOVES;
@@ -137,14 +137,14 @@ helpers! {
     20 skb_get_tunnel_key(CTX, OUT, SIZE, ANY) -> INT, TC | LWT_XMIT, NONE;
     21 skb_set_tunnel_key(CTX, IN, SIZE, ANY) -> INT, TC | LWT_XMIT, NONE;
     22 perf_event_read(MAP, ANY) -> INT, ALL, GPL;
-    23 redirect(ANY, ANY) -> INT, TC | XDP | LWT_XMIT, NONE;
+    23 redirect(ANY, ANY) -> INT, TC | XDP | LWT_XMIT, NONE => redirect;
     24 get_route_realm(CTX) -> INT, TC | LWT | SEG6, NONE;
         25 perf_event_output(CTX, MAP, ANY, IN, SIZE0) -> INT, ALL & !(REUSEPORT | DISSECTOR | STRUCT_OPS |
         NETFILTER), GPL;
         26 skb_load_bytes(CTX, ANY, OUT, SIZE) -> INT, FILTER | TC | CG_SKB | LWT | SK_SKB | SEG6 |
         REUSEPORT | DISSECTOR, NONE;
     27 get_stackid(CTX, MAP, ANY) -> INT, PROBES | TRACING | SYSCALL, GPL;
-    28 csum_diff(IN0, SIZE0, IN0, SIZE0, ANY) -> INT, TC | XDP | LWT | SEG6, PACKET;
+    28 csum_diff(IN0, SIZE0, IN0, SIZE0, ANY) -> INT, TC | XDP | LWT | SEG6, PACKET => csum_diff;
     29 skb_get_tunnel_opt(CTX, OUT, SIZE) -> INT, TC | LWT_XMIT, NONE;
     30 skb_set_tunnel_opt(CTX, IN, SIZE) -> INT, TC | LWT_XMIT, NONE;
     31 skb_change_proto(CTX, ANY, ANY) -> INT, TC, MOVES;
@@ -160,7 +160,7 @@ helpers! {
     41 set_hash_invalid(CTX) -> INT, TC | LWT_XMIT, NONE;
     42 get_numa_node_id() -> INT, ALL, MACHINE => get_numa_node_id;
     43 skb_change_head(CTX, ANY, ANY) -> INT, TC | LWT_XMIT | SK_SKB, MOVES;
-    44 xdp_adjust_head(CTX, ANY) -> INT, XDP, MOVES;
+    44 xdp_adjust_head(CTX, ANY) -> INT, XDP, MOVES => xdp_adjust_head;
     45 probe_read_str(OUT, SIZE0, ANY) -> INT, PROBES | TRACING | SYSCALL | LSM, GPL;
         46 get_socket_cookie(CTX) -> INT, FILTER | TC | CG_SKB | CG_SOCK | SOCK_OPS | SK_SKB | CG_ADDR |
         REUSEPORT | TRACING | SYSCALL, MACHINE;
@@ -168,10 +168,10 @@ helpers! {
     48 set_hash(CTX, ANY) -> INT, TC, NONE;
     49 setsockopt(CTX, ANY, ANY, IN, SIZE) -> INT, SOCK_OPS | CG_ADDR | CG_SOCKOPT | STRUCT_OPS | LSM, NONE;
     50 skb_adjust_room(CTX, ANY, ANY, ANY) -> INT, TC | SK_SKB, MOVES;
-    51 redirect_map(MAP, ANY, ANY) -> INT, XDP, NONE;
+    51 redirect_map(MAP, ANY, ANY) -> INT, XDP, NONE => redirect_map;
     52 sk_redirect_map(CTX, MAP, ANY, ANY) -> INT, SK_SKB, NONE;
     53 sock_map_update(CTX, MAP, KEY, ANY) -> INT, SOCK_OPS, PACKET;
-    54 xdp_adjust_meta(CTX, ANY) -> INT, XDP, MOVES;
+    54 xdp_adjust_meta(CTX, ANY) -> INT, XDP, MOVES => xdp_adjust_meta;
     55 perf_event_read_value(MAP, ANY, OUT, SIZE) -> INT, ALL, GPL;
     56 perf_prog_read_value(CTX, OUT, SIZE) -> INT, PERF, GPL;
         57 getsockopt(CTX, ANY, ANY, OUT, SIZE) -> INT, SOCK_OPS | CG_ADDR | CG_SOCKOPT | STRUCT_OPS | LSM,
@@ -183,7 +183,7 @@ helpers! {
     62 msg_cork_bytes(CTX, ANY) -> INT, SK_MSG, NONE;
     63 msg_pull_data(CTX, ANY, ANY, ANY) -> INT, SK_MSG, MOVES;
     64 bind(CTX, IN, SIZE) -> INT, CG_ADDR, NONE;
-    65 xdp_adjust_tail(CTX, ANY) -> INT, XDP, MOVES;
+    65 xdp_adjust_tail(CTX, ANY) -> INT, XDP, MOVES => xdp_adjust_tail;
     66 skb_get_xfrm_state(CTX, ANY, OUT, SIZE, ANY) -> INT, TC, NONE;
     67 get_stack(CTX, OUT, SIZE0, ANY) -> INT, PROBES | TRACING | SYSCALL, GPL;
     68 skb_load_bytes_relative(CTX, ANY, OUT, SIZE, ANY) -> INT, FILTER | TC | CG_SKB | REUSEPORT, NONE;
@@ -227,8 +227,8 @@ helpers! {
     102 sysctl_get_current_value(CTX, OUT, SIZE) -> INT, CG_SYSCTL, NONE;
     103 sysctl_get_new_value(CTX, OUT, SIZE) -> INT, CG_SYSCTL, NONE;
     104 sysctl_set_new_value(CTX, IN, SIZE) -> INT, CG_SYSCTL, NONE;
-    105 strtol(IN, SIZE, ANY, LONG_OUT) -> INT, ALL, NONE;
-    106 strtoul(IN, SIZE, ANY, LONG_OUT) -> INT, ALL, NONE;
+    105 strtol(IN, SIZE, ANY, LONG_OUT) -> INT, ALL, NONE => strtol;
+    106 strtoul(IN, SIZE, ANY, LONG_OUT) -> INT, ALL, NONE => strtoul;
         107 sk_storage_get(MAP, BTF_SOCK, VALUE0, ANY) -> VALUE_OR_NULL, TC | CG_SKB | CG_SOCK | SOCK_OPS |
         SK_MSG | CG_ADDR | CG_SOCKOPT | TRACING | STRUCT_OPS | LSM, NONE;
         108 sk_storage_delete(MAP, BTF_SOCK) -> INT, TC | CG_SKB | SOCK_OPS | SK_MSG | CG_ADDR | CG_SOCKOPT
@@ -255,11 +255,11 @@ helpers! {
     127 seq_write(btf("seq_file"), IN, SIZE0) -> INT, TRACING, GPL;
     128 sk_cgroup_id(BTF_SOCK) -> INT, CG_SKB, NONE;
     129 sk_ancestor_cgroup_id(BTF_SOCK, ANY) -> INT, CG_SKB, NONE;
-    130 ringbuf_output(MAP, IN, SIZE0, ANY) -> INT, ALL, NONE;
-    131 ringbuf_reserve(MAP, ALLOC, ANY) -> RECORD_OR_NULL, ALL, ACQUIRES;
-    132 ringbuf_submit(RECORD, ANY) -> VOID, ALL, RELEASES;
-    133 ringbuf_discard(RECORD, ANY) -> VOID, ALL, RELEASES;
-    134 ringbuf_query(MAP, ANY) -> INT, ALL, NONE;
+    130 ringbuf_output(MAP, IN, SIZE0, ANY) -> INT, ALL, NONE => ringbuf_output;
+    131 ringbuf_reserve(MAP, ALLOC, ANY) -> RECORD_OR_NULL, ALL, ACQUIRES => ringbuf_reserve;
+    132 ringbuf_submit(RECORD, ANY) -> VOID, ALL, RELEASES => ringbuf_submit;
+    133 ringbuf_discard(RECORD, ANY) -> VOID, ALL, RELEASES => ringbuf_discard;
+    134 ringbuf_query(MAP, ANY) -> INT, ALL, NONE => ringbuf_query;
     135 csum_level(CTX, ANY) -> INT, TC | LWT_XMIT, NONE;
         136 skc_to_tcp6_sock(BTF_SOCK) -> object0("tcp6_sock"), FILTER | TC | XDP | CG_SKB | LWT | SOCK_OPS
         | SK_SKB | SK_MSG | CG_ADDR | SEG6 | DISSECTOR | TRACING | SK_LOOKUP | SYSCALL, NONE;
@@ -297,7 +297,7 @@ helpers! {
     162 sock_from_file(btf("file")) -> object0("socket"), TRACING | SYSCALL, NONE;
     163 check_mtu(CTX, ANY, INT_INOUT, ANY, ANY) -> INT, TC | XDP, GPL;
     164 for_each_map_elem(MAP, FUNC, STACK0, ANY) -> INT, ALL, NONE;
-    165 snprintf(INOUT0, SIZE0, STR, IN0, SIZE0) -> INT, ALL, GPL | PERFMON;
+    165 snprintf(INOUT0, SIZE0, STR, IN0, SIZE0) -> INT, ALL, GPL | PERFMON => snprintf;
     166 sys_bpf(ANY, IN, SIZE) -> INT, SYSCALL, NONE;
     167 btf_find_by_name_kind(IN, SIZE, ANY, ANY) -> INT, SYSCALL, NONE;
     168 sys_close(ANY) -> INT, SYSCALL, NONE;
@@ -309,21 +309,21 @@ helpers! {
     174 get_attach_cookie(CTX) -> INT, PROBES | TRACING | LSM, NONE;
     175 task_pt_regs(btf("task_struct")) -> object("pt_regs"), ALL, GPL | PERFMON;
     176 get_branch_snapshot(OUT, SIZE0) -> INT, ALL, GPL;
-    177 trace_vprintk(IN, SIZE, IN0, SIZE0) -> INT, ALL, GPL | PERFMON;
+    177 trace_vprintk(IN, SIZE, IN0, SIZE0) -> INT, ALL, GPL | PERFMON => trace_vprintk;
         178 skc_to_unix_sock(BTF_SOCK) -> object0("unix_sock"), FILTER | TC | XDP | CG_SKB | LWT | SOCK_OPS
         | SK_SKB | SK_MSG | CG_ADDR | SEG6 | DISSECTOR | TRACING | SK_LOOKUP | SYSCALL, NONE;
     179 kallsyms_lookup_name(IN, SIZE0, ANY, LONG_OUT) -> INT, SYSCALL, NONE;
     180 find_vma(btf("task_struct"), ANY, FUNC, STACK0, ANY) -> INT, ALL, NONE;
     181 loop(ANY, FUNC, STACK0, ANY) -> INT, ALL, NONE;
-    182 strncmp(IN, SIZE, STR) -> INT, ALL, NONE;
+    182 strncmp(IN, SIZE, STR) -> INT, ALL, NONE => strncmp;
     183 get_func_arg(CTX, ANY, LONG_OUT) -> INT, TRACING, NONE;
     184 get_func_ret(CTX, LONG_OUT) -> INT, TRACING, NONE;
     185 get_func_arg_cnt(CTX) -> INT, TRACING, NONE;
     186 get_retval() -> INT, CG_SOCK | CG_DEVICE | CG_ADDR | CG_SYSCTL | CG_SOCKOPT, NONE;
     187 set_retval(ANY) -> INT, CG_SOCK | CG_DEVICE | CG_ADDR | CG_SYSCTL | CG_SOCKOPT, NONE;
-    188 xdp_get_buff_len(CTX) -> INT, XDP | TRACING | SYSCALL, NONE;
-    189 xdp_load_bytes(CTX, ANY, OUT, SIZE) -> INT, XDP, NONE;
-    190 xdp_store_bytes(CTX, ANY, IN, SIZE) -> INT, XDP, NONE;
+    188 xdp_get_buff_len(CTX) -> INT, XDP | TRACING | SYSCALL, NONE => xdp_get_buff_len;
+    189 xdp_load_bytes(CTX, ANY, OUT, SIZE) -> INT, XDP, NONE => xdp_load_bytes;
+    190 xdp_store_bytes(CTX, ANY, IN, SIZE) -> INT, XDP, NONE => xdp_store_bytes;
     191 copy_from_user_task(OUT, SIZE0, ANY, btf("task_struct"), ANY) -> INT, ALL, GPL | SLEEPS;
     192 skb_set_tstamp(CTX, ANY, ANY) -> INT, TC, NONE;
     193 ima_file_hash(btf("file"), OUT, SIZE) -> INT, LSM, SLEEPS;
