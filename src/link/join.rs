@@ -476,7 +476,7 @@ impl<'a> Joiner<'a> {
         let Some(btf) = self.object.btf() else { return Vec::new() };
         let mut known: HashMap<u32, Arc<str>> = HashMap::new();
         let mut text = |offset: u32| -> Arc<str> {
-            Arc::clone(known.entry(offset).or_insert_with(|| btf.text(offset).trim().into()))
+            Arc::clone(known.entry(offset).or_insert_with(|| btf.text(offset).trim_end().into()))
         };
         let mut lines = Vec::new();
         for piece in &self.pieces {
