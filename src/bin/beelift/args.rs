@@ -193,7 +193,7 @@ pub(crate) struct Dump {
     #[arg(long, value_enum, default_value = "bytecode")]
     pub(crate) stage: Stage,
     /// Interleave the C lines.
-    #[arg(long)]
+    #[arg(long = "source")]
     pub(crate) source_lines: bool,
     /// Rules of the verifier.
     #[arg(long, value_enum, default_value = "user")]

@@ -4,7 +4,9 @@
 use std::fmt::Display;
 use std::process::ExitCode;
 
-use serde_json::json;
+use serde_json::{Value, json};
+
+use crate::output::{out, say};
 
 /// What went wrong, by exit status.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -50,11 +52,13 @@ pub(crate) struct Failure {
     pub(crate) hint: Option<String>,
     /// Where: a file, a line of it, an instruction.
     pub(crate) span: Option<String>,
+    /// A longer text for a person in place of the message.
+    report: Option<String>,
 }
 
 impl Failure {
     pub(crate) fn new(kind: Kind, message: impl Display) -> Self {
-        Self { kind, message: message.to_string(), hint: None, span: None }
+        Self { kind, message: message.to_string(), hint: None, span: None, report: None }
     }
     /// An unreadable input or a failed comparison.
     pub(crate) fn failure(message: impl Display) -> Self {
@@ -73,27 +77,45 @@ impl Failure {
         self
     }
 
+    /// The same, about something by name.
+    pub(crate) fn about(mut self, what: impl Display) -> Self {
+        self.message = format!("{what}: {}", self.message);
+        self
+    }
+    /// With a text for a person that says it better than the message.
+    pub(crate) fn with_report(mut self, report: String) -> Self {
+        self.report = Some(report);
+        self
+    }
+
+    /// As the `error` of JSON.
+    pub(crate) fn json(&self) -> Value {
+        json!({
+            "code": self.kind.code(),
+            "message": self.message,
+            "hint": self.hint,
+            "span": self.span,
+        })
+    }
+
+    /// Says it on stderr.
+    pub(crate) fn print(&self) {
+        match (&self.report, &self.span) {
+            (Some(report), _) => say!("{}", report.trim_end()),
+            (None, Some(span)) => say!("error: {span}: {}", self.message),
+            (None, None) => say!("error: {}", self.message),
+        }
+        if let Some(hint) = &self.hint {
+            say!("help: {hint}");
+        }
+    }
+
     /// Prints the error and gives the exit status.
     pub(crate) fn report(&self, as_json: bool) -> ExitCode {
         if as_json {
-            let error = json!({
-                "schema": 1,
-                "error": {
-                    "code": self.kind.code(),
-                    "message": self.message,
-                    "hint": self.hint,
-                    "span": self.span,
-                },
-            });
-            println!("{error}");
+            out!("{}", json!({ "schema": 1, "error": self.json() }));
         } else {
-            match &self.span {
-                Some(span) => eprintln!("error: {span}: {}", self.message),
-                None => eprintln!("error: {}", self.message),
-            }
-            if let Some(hint) = &self.hint {
-                eprintln!("help: {hint}");
-            }
+            self.print();
         }
         ExitCode::from(self.kind.status())
     }

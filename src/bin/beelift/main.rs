@@ -7,7 +7,14 @@
 mod args;
 mod capture;
 mod failure;
+mod global;
 mod input;
+mod kernel;
+mod names;
+mod output;
+mod report;
+mod source;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -26,8 +33,8 @@ fn main() -> ExitCode {
 
 fn dispatch(cli: &args::Cli) -> Result<ExitCode, Failure> {
     match &cli.verb {
+        args::Verb::Verify(args) => verify::verify(args, cli.json),
         args::Verb::Run(_)
-        | args::Verb::Verify(_)
         | args::Verb::Inspect(_)
         | args::Verb::Dump(_)
         | args::Verb::Bench(_)

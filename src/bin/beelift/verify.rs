@@ -1,0 +1,227 @@
+//! `verify`: a verdict for each program, ours and, when asked, the kernel's.
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+use serde_json::{Value, json};
+
+use beelift::kernel::{LogLevel, OsError};
+use beelift::link::Program;
+use beelift::verify::{self, Options, Policy, Statistics};
+
+use crate::args;
+use crate::failure::{Failure, Kind};
+use crate::kernel::{Side, Verdict};
+use crate::output::{self, out, say};
+use crate::report;
+use crate::source::Opened;
+
+/// Runs the verb.
+pub(crate) fn verify(args: &args::Verify, as_json: bool) -> Result<ExitCode, Failure> {
+    if args.log && !args.kernel {
+        return Err(Failure::new(Kind::Unsupported, "--log: this verifier keeps no trace of its steps")
+            .hint("with --kernel, --log prints the steps of the kernel's verifier"));
+    }
+    let opened = Opened::open(&args.source)?;
+    let names = opened.chosen()?;
+    let options = Options::with_policy(policy(args.policy));
+    let side = args.kernel.then(|| Side::create(&opened, None));
+    if !as_json {
+        opened.warn();
+    }
+    let bar = output::progress(names.len(), "verifying");
+    let mut judged = Vec::with_capacity(names.len());
+    for name in names {
+        judged.push(judge(args, &opened, name, &options, side.as_ref()));
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    if as_json {
+        let programs: Vec<Value> = judged.iter().map(Judged::json).collect();
+        out!("{}", json!({ "schema": 1, "object": opened.label, "programs": programs }));
+    } else {
+        for one in &judged {
+            one.print(args.log);
+        }
+    }
+    let kinds: Vec<Kind> = judged.iter().filter_map(Judged::failure).collect();
+    let first =
+        [Kind::Failure, Kind::Rejected, Kind::Unsupported].into_iter().find(|kind| kinds.contains(kind));
+    Ok(first.map_or(ExitCode::SUCCESS, |kind| ExitCode::from(kind.status())))
+}
+
+/// The library's rules of that name.
+pub(crate) fn policy(policy: args::Policy) -> Policy {
+    match policy {
+        args::Policy::User => Policy::USER,
+        args::Policy::Kernel => Policy::KERNEL,
+        args::Policy::Strict => Policy::STRICT,
+    }
+}
+
+/// A program and what came out.
+struct Judged {
+    name: String,
+    /// `Err`: it could not be linked.
+    program: Result<Program, Failure>,
+    ours: Option<Result<Statistics, verify::Failure>>,
+    kernel: Option<Verdict>,
+}
+
+fn judge(
+    args: &args::Verify,
+    opened: &Opened,
+    name: String,
+    options: &Options,
+    side: Option<&Result<Side, OsError>>,
+) -> Judged {
+    let program = match opened.link(&name) {
+        Ok((program, _)) => program,
+        Err(failure) => return Judged { name, program: Err(failure), ours: None, kernel: None },
+    };
+    let ours = verify::verify(program.clone(), options).map(|verified| verified.statistics());
+    let kernel = match side {
+        None => None,
+        Some(Err(error)) => Some(Verdict::Unknown(Box::new(error.clone()))),
+        Some(Ok(side)) => {
+            let log = if args.log { LogLevel::Steps } else { LogLevel::Silent };
+            match opened.link_with(&name, &opened.link_options_for_kernel()) {
+                Ok((program, _)) => Some(Verdict::of(side.load(&program, log))),
+                Err(failure) => return Judged { name, program: Err(failure), ours: None, kernel: None },
+            }
+        }
+    };
+    Judged { name, program: Ok(program), ours: Some(ours), kernel }
+}
+
+impl Judged {
+    fn verdict(&self) -> Option<&'static str> {
+        Some(match self.ours.as_ref()? {
+            Ok(_) => "accepted",
+            Err(verify::Failure::Rejected(_)) => "rejected",
+            Err(_) => "unsupported",
+        })
+    }
+
+    /// Whether both verifiers gave a verdict, and not the same.
+    fn differs(&self) -> bool {
+        match (&self.ours, &self.kernel) {
+            (Some(Ok(_)), Some(Verdict::Rejected(_)))
+            | (Some(Err(verify::Failure::Rejected(_))), Some(Verdict::Accepted { .. })) => true,
+            (None | Some(_), None | Some(_)) => false,
+        }
+    }
+
+    fn failure(&self) -> Option<Kind> {
+        if self.program.is_err() || self.differs() {
+            return Some(Kind::Failure);
+        }
+        match (&self.ours, &self.kernel) {
+            (Some(Err(verify::Failure::Rejected(_))), _) => Some(Kind::Rejected),
+            (Some(Err(_)), _) | (_, Some(Verdict::Unknown(_))) => Some(Kind::Unsupported),
+            (Some(Ok(_)) | None, None | Some(Verdict::Accepted { .. } | Verdict::Rejected(_))) => None,
+        }
+    }
+
+    fn json(&self) -> Value {
+        let program = match &self.program {
+            Ok(program) => program,
+            Err(failure) => {
+                return json!({ "program": self.name, "type": null, "verdict": null, "error": failure.json() });
+            }
+        };
+        let insns = program.insns.len();
+        let (stats, reason) = match self.ours.as_ref() {
+            Some(Ok(statistics)) => (
+                json!({
+                    "insns": insns,
+                    "processed": statistics.processed,
+                    "states": statistics.states,
+                    "peak_states": statistics.peak_states,
+                    "micros": statistics.micros,
+                }),
+                Value::Null,
+            ),
+            Some(Err(verify::Failure::Rejected(rejected))) => {
+                (json!({ "insns": insns }), report::rejected_json(program, rejected))
+            }
+            Some(Err(verify::Failure::Unsupported { what, at })) => {
+                let insn = at.and_then(|pc| program.insn_at(pc));
+                let line = insn.and_then(|insn| program.line_of(insn));
+                let reason = json!({
+                    "code": "unsupported",
+                    "message": what,
+                    "insn": at.zip(insn).map(|(pc, insn)| {
+                        json!({ "pc": pc.0, "text": crate::names::insn(program, insn) })
+                    }),
+                    "source": line.map(report::line_json),
+                });
+                (json!({ "insns": insns }), reason)
+            }
+            Some(Err(other)) => {
+                (json!({ "insns": insns }), json!({ "code": "unsupported", "message": other.to_string() }))
+            }
+            None => (Value::Null, Value::Null),
+        };
+        let mut object = json!({
+            "program": self.name,
+            "type": program.prog_type.name(),
+            "verdict": self.verdict(),
+            "stats": stats,
+            "reason": reason,
+        });
+        if let Some(kernel) = &self.kernel {
+            let message = match kernel {
+                Verdict::Accepted { .. } => Value::Null,
+                Verdict::Rejected(error) | Verdict::Unknown(error) => json!(error.to_string()),
+            };
+            object["kernel"] = json!({ "verdict": kernel.word(), "log": kernel.log(), "message": message });
+            object["agree"] = json!(!self.differs());
+        }
+        object
+    }
+
+    fn print(&self, log: bool) {
+        let program = match &self.program {
+            Ok(program) => program,
+            Err(failure) => {
+                failure.print();
+                return;
+            }
+        };
+        let title = format!("{} ({})", self.name, program.prog_type);
+        match &self.ours {
+            Some(Ok(statistics)) => out!(
+                "{title}: accepted: {} instructions, {} walked, {} states, {} µs",
+                program.insns.len(),
+                statistics.processed,
+                statistics.states,
+                statistics.micros
+            ),
+            Some(Err(verify::Failure::Rejected(rejected))) => {
+                say!("{}", report::rejected(program, rejected));
+                out!("{title}: rejected: {}", rejected.reason);
+            }
+            Some(Err(other)) => out!("{title}: {other}"),
+            None => {}
+        }
+        let Some(kernel) = &self.kernel else { return };
+        if log {
+            say!("{}", kernel.log());
+        }
+        match kernel {
+            Verdict::Accepted { .. } => out!("{title}: kernel: accepted"),
+            Verdict::Rejected(error) => {
+                if self.differs() {
+                    say!("{}", report::refused(program, error));
+                }
+                let message = error.log.as_ref().map_or_else(|| error.to_string(), |log| log.message.clone());
+                out!("{title}: kernel: rejected: {message}");
+            }
+            Verdict::Unknown(error) => out!("{title}: kernel: {}: {error}", kernel.word()),
+        }
+        if self.differs() {
+            say!("error: {title}: the verdicts differ");
+        }
+    }
+}
