@@ -1,16 +1,15 @@
 //! The engines that run case files, behind one small interface.
 #![forbid(unsafe_code)]
 
-use std::cell::Cell;
 use std::sync::Arc;
 
 use beelift::interp::InterpProgram;
 use beelift::isa::Slot;
 use beelift::link::{Program, Trap};
-use beelift_runtime::abi::ExecContext;
+use beelift_runtime::abi::{ExecContext, Host};
 use beelift_runtime::ctx::{Context, Packet, ProgramType, RawContext, XdpContext};
-use beelift_runtime::environment::Environment;
-use beelift_runtime::helper::{self, Effects, Probe};
+use beelift_runtime::environment::FixedEnvironment;
+use beelift_runtime::helper::{self, Effects};
 use beelift_runtime::map::{self, MapHandle};
 use beelift_runtime::mem::Regions;
 
@@ -89,6 +88,8 @@ pub(crate) enum Session {
         program: InterpProgram,
         program_type: ProgramType,
     },
+    #[cfg(feature = "jit")]
+    Jit(beelift::engine::Collection),
     #[cfg(feature = "kernel")]
     Kernel(beelift::kernel::Oracle),
 }
@@ -112,7 +113,10 @@ impl Session {
                 .map_err(|error| error.to_string())?;
                 Ok(Self::Interp { program, program_type })
             }
-            Engine::Jit => Err("the file tests cannot run native code yet".to_owned()),
+            #[cfg(feature = "jit")]
+            Engine::Jit => jit::load(program).map(Self::Jit),
+            #[cfg(not(feature = "jit"))]
+            Engine::Jit => Err("built without native code".to_owned()),
             #[cfg(feature = "kernel")]
             Engine::Kernel => kernel::load(program).map(Self::Kernel).map_err(|error| error.to_string()),
             #[cfg(not(feature = "kernel"))]
@@ -123,6 +127,8 @@ impl Session {
     pub(crate) fn run(&mut self, input: &Input) -> Result<Outcome, String> {
         match self {
             Self::Interp { program, program_type } => interpret(program, *program_type, input),
+            #[cfg(feature = "jit")]
+            Self::Jit(collection) => jit::run(collection, input),
             #[cfg(feature = "kernel")]
             Self::Kernel(oracle) => kernel::run(oracle, input),
         }
@@ -150,22 +156,9 @@ fn interpret(program: &InterpProgram, program_type: ProgramType, input: &Input) 
 fn interpret_on(program: &InterpProgram, context: &mut dyn Context) -> Result<u64, Trap> {
     let entry = context.enter();
     let effects = Effects::default();
+    let host = Host { environment: &FixedEnvironment::default(), effects: &effects, fuel: FUEL, cpu: 0 };
     let context = &*context;
-    let cx = ExecContext {
-        trap: Cell::new(0),
-        trap_insn: Cell::new(0),
-        saved_sp: Cell::new(0),
-        trap_exit: None,
-        fuel: Cell::new(FUEL),
-        cpu: 0,
-        tail_calls: Cell::new(0),
-        context: Cell::new(entry.r1),
-        ctx: context,
-        probe: Probe::default(),
-        maps: program.maps(),
-        environment: &Still,
-        effects: &effects,
-    };
+    let cx = ExecContext::new(host, context, entry.r1, program.maps(), None);
     let mut regions = Regions::new(program.maps());
     context.regions(&mut regions);
     program.run(&cx, regions, entry)
@@ -181,22 +174,6 @@ fn outcome(result: Result<u64, Trap>, input: &Input, output: Input) -> Outcome {
 
 fn words_of(bytes: &[u8]) -> Vec<u64> {
     bytes.as_chunks::<8>().0.iter().map(|&word| u64::from_le_bytes(word)).collect()
-}
-
-/// A world where nothing happens.
-struct Still;
-
-impl Environment for Still {
-    fn monotonic_ns(&self) -> u64 {
-        1_000_000_007
-    }
-    fn jiffies(&self) -> u64 {
-        4_295_000_000
-    }
-    fn random_u32(&self) -> u32 {
-        4
-    }
-    fn trace(&self, _line: &str) {}
 }
 
 /// Whether programs can be loaded into the kernel here.
@@ -224,6 +201,39 @@ pub(crate) fn kernel_refuses(_program_type: ProgramType, _slots: &[Slot]) -> Res
     Err("built without the kernel engine".to_owned())
 }
 
+#[cfg(feature = "jit")]
+mod jit {
+    use super::*;
+    use beelift::engine::{self, Choice, Collection, Engine};
+
+    pub(super) fn load(program: &Program) -> Result<Collection, String> {
+        let engine = Engine::builder()
+            .backend(Choice::Jit)
+            .environment(Arc::new(FixedEnvironment::default()))
+            .deterministic(true)
+            .check_facts(true)
+            .fuel(FUEL)
+            .build();
+        let loaded = engine.and_then(|engine| engine.load_linked(vec![program.clone()]));
+        loaded.map_err(|error| error.to_string())
+    }
+
+    pub(super) fn run(collection: &Collection, input: &Input) -> Result<Outcome, String> {
+        let (context, packet) = match input {
+            Input::Words(words) => (words.iter().flat_map(|word| word.to_le_bytes()).collect(), Vec::new()),
+            Input::Packet(bytes) => (Vec::new(), bytes.clone()),
+        };
+        let loaded = &collection.programs()[0];
+        let record =
+            loaded.run_input(&engine::Input { packet, context }).map_err(|error| error.to_string())?;
+        let output = match input {
+            Input::Words(_) => Input::Words(words_of(&record.context)),
+            Input::Packet(_) => Input::Packet(record.packet),
+        };
+        Ok(outcome(record.value, input, output))
+    }
+}
+
 #[cfg(feature = "kernel")]
 mod kernel {
     use super::*;
@@ -231,7 +241,7 @@ mod kernel {
     use beelift::kernel::{KernelProgram, LogLevel, OsError, RawProgram};
 
     pub(super) fn load(program: &Program) -> Result<Oracle, OsError> {
-        Oracle::load(program, &Fixed::of(&Still))
+        Oracle::load(program, &Fixed::of(&FixedEnvironment::default()))
     }
 
     pub(super) fn run(oracle: &Oracle, input: &Input) -> Result<Outcome, String> {

@@ -57,7 +57,7 @@ fn add_trials(trials: &mut Vec<Trial>, name: &str, file: Arc<CaseFile>, kernel: 
         let file = Arc::clone(&file);
         let (kind, ignored) = match test {
             Test::Run(Engine::Interp) => ("interp", false),
-            Test::Run(Engine::Jit) => ("jit", true),
+            Test::Run(Engine::Jit) => ("jit", !cfg!(feature = "jit")),
             Test::Run(Engine::Kernel) | Test::Refuse(Engine::Kernel) => ("kernel", !kernel),
             Test::Refuse(Engine::Interp | Engine::Jit) => ("decode", false),
         };
