@@ -1,13 +1,13 @@
-//! Drops blocks that nothing reaches, and operations and parameters that nothing needs.
+//! Orders blocks, drops those that nothing reaches, and operations and parameters that nothing needs.
 //!
 //! A value is needed if an effect, a condition or a result needs it; a parameter that only feeds itself
 //! around a loop is not.
 #![forbid(unsafe_code)]
 
-use crate::ir::func::{BlockId, Function, Op, Value};
+use crate::ir::func::{Block, BlockId, Function, Op, Value};
 
 pub(crate) fn run(function: &mut Function) {
-    drop_blocks(function);
+    order_blocks(function);
     let needed = needed(function);
     let kept: Vec<Vec<bool>> = function
         .blocks
@@ -70,31 +70,34 @@ fn needed(function: &Function) -> Vec<bool> {
     needed
 }
 
-fn drop_blocks(function: &mut Function) {
-    let mut position = vec![u32::MAX; function.blocks.len()];
-    let mut work = vec![BlockId(0)];
-    while let Some(block) = work.pop() {
-        if std::mem::replace(&mut position[block.index()], 0) != u32::MAX {
+/// Puts blocks into reverse post-order, so that every value is defined before the blocks that use it; blocks that
+/// nothing reaches are dropped.
+fn order_blocks(function: &mut Function) {
+    let mut post = Vec::with_capacity(function.blocks.len());
+    let mut seen = vec![false; function.blocks.len()];
+    let mut stack = vec![(BlockId(0), 0)];
+    seen[0] = true;
+    while let Some((block, step)) = stack.pop() {
+        let Some(edge) = function.blocks[block.index()].end.edges().nth(step) else {
+            post.push(block);
             continue;
+        };
+        stack.push((block, step + 1));
+        if !std::mem::replace(&mut seen[edge.to.index()], true) {
+            stack.push((edge.to, 0));
         }
-        work.extend(function.blocks[block.index()].end.edges().map(|edge| edge.to));
     }
-    let mut count = 0;
-    for place in position.iter_mut().filter(|place| **place == 0) {
-        *place = count;
-        count += 1;
+    post.reverse();
+    let mut position = vec![BlockId(0); function.blocks.len()];
+    for (at, &block) in post.iter().enumerate() {
+        position[block.index()] = BlockId(u32::try_from(at).expect("fewer blocks than 2^32"));
     }
-    if count as usize == function.blocks.len() {
-        return;
-    }
-    let mut at = 0;
-    function.blocks.retain(|_| {
-        at += 1;
-        position[at - 1] != u32::MAX
-    });
-    for block in &mut function.blocks {
+    let mut old: Vec<Option<Block>> = std::mem::take(&mut function.blocks).into_iter().map(Some).collect();
+    for block in post {
+        let mut block = old[block.index()].take().expect("each block is in the order once");
         for edge in block.end.edges_mut() {
-            edge.to = BlockId(position[edge.to.index()]);
+            edge.to = position[edge.to.index()];
         }
+        function.blocks.push(block);
     }
 }
