@@ -205,19 +205,26 @@ impl Body<'_> {
 }
 
 /// The same comparison in a form the back end handles better: a loop exit `i != n` with `i <= n` known is
-/// `i < n`. (Cranelift turns `(x + a) == b` into `x == b - a`, which keeps both `x` and `x + a` alive.)
+/// `i < n`. (Cranelift turns `(x + a) == b` into `x == b - a`, which keeps both `x` and `x + a` alive. It turns
+/// unsigned comparisons with zero back into equality, so a counter that runs down to zero is compared signed.)
 fn sharpen(op: CmpOp, width: Width, lhs: ValueFact, rhs: ValueFact) -> CmpOp {
     let low = u64::from(u32::MAX);
-    let narrow = width == Width::W32 && (lhs.umax > low || rhs.umax > low);
-    if narrow {
+    if width == Width::W32 && (lhs.umax > low || rhs.umax > low) {
         return op;
     }
+    let positive = match width {
+        Width::W32 => low >> 1,
+        Width::W64 => u64::MAX >> 1,
+    };
     let (below, above) = (lhs.umax <= rhs.umin, lhs.umin >= rhs.umax);
+    let down_to_zero = rhs.umax == 0 && lhs.umax <= positive;
     match op {
-        CmpOp::Ne if below => CmpOp::Lt,
-        CmpOp::Ne if above => CmpOp::Gt,
-        CmpOp::Eq if below => CmpOp::Ge,
-        CmpOp::Eq if above => CmpOp::Le,
+        CmpOp::Ne if below && rhs.umin > 0 => CmpOp::Lt,
+        CmpOp::Ne if down_to_zero => CmpOp::SGt,
+        CmpOp::Ne if above && rhs.umax > 0 => CmpOp::Gt,
+        CmpOp::Eq if below && rhs.umin > 0 => CmpOp::Ge,
+        CmpOp::Eq if down_to_zero => CmpOp::SLe,
+        CmpOp::Eq if above && rhs.umax > 0 => CmpOp::Le,
         _ => op,
     }
 }

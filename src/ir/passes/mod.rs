@@ -3,15 +3,45 @@
 //! In and out: a [`Function`]. Not here: folding of single operations (`fold`), which happens while building.
 #![forbid(unsafe_code)]
 
+mod bytes;
+mod chain;
+mod idioms;
 mod params;
+mod select;
 mod sweep;
 
 use super::Options;
-use super::func::Function;
+use super::func::{Function, Value};
 
 /// Runs all passes.
 pub(crate) fn run(function: &mut Function, options: Options) {
     let _ = options;
     params::run(function);
     sweep::run(function);
+    bytes::run(function);
+    idioms::run(function);
+    select::run(function);
+    chain::run(function);
+    sweep::run(function);
+}
+
+/// Uses of a value become uses of the one that is the same. Chains are followed.
+fn replace(function: &mut Function, same: &[Option<Value>]) {
+    let resolve = |mut value: Value| {
+        while let Some(Some(other)) = same.get(value.index()) {
+            value = *other;
+        }
+        value
+    };
+    for node in &mut function.nodes {
+        node.op.map(resolve);
+    }
+    for args in &mut function.args {
+        for arg in args {
+            *arg = resolve(*arg);
+        }
+    }
+    for block in &mut function.blocks {
+        block.end.map(resolve);
+    }
 }

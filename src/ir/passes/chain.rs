@@ -1,0 +1,73 @@
+//! Joins a block with the only block that goes to it, and leaves out blocks that only jump on.
+//!
+//! Fewer blocks are fewer moves and less work for everyone after.
+#![forbid(unsafe_code)]
+
+use crate::ir::func::{Edge, Function, Terminator, Value};
+
+pub(crate) fn run(function: &mut Function) {
+    skip_empty(function);
+    let mut preds = vec![0_u32; function.blocks.len()];
+    preds[0] = 1;
+    for block in &function.blocks {
+        for edge in block.end.edges() {
+            preds[edge.to.index()] += 1;
+        }
+    }
+    let mut same: Vec<Option<Value>> = Vec::new();
+    for at in 0..function.blocks.len() {
+        if preds[at] == 0 {
+            continue;
+        }
+        while let Terminator::Jump(edge) = &function.blocks[at].end {
+            let to = edge.to.index();
+            if to == at || to == 0 || preds[to] != 1 {
+                break;
+            }
+            let args = edge.args.clone();
+            let next = &mut function.blocks[to];
+            let (params, nodes) = (std::mem::take(&mut next.params), std::mem::take(&mut next.nodes));
+            let (end, end_insn) = (next.end.clone(), next.end_insn);
+            next.end = Terminator::Trap(beelift_runtime::TrapKind::InvalidInsn);
+            preds[to] = 0;
+            same.resize(function.nodes.len(), None);
+            for (param, arg) in params.into_iter().zip(args) {
+                same[param.index()] = Some(arg);
+            }
+            let block = &mut function.blocks[at];
+            block.nodes.extend(nodes);
+            block.end = end;
+            block.end_insn = end_insn;
+        }
+    }
+    if !same.is_empty() {
+        super::replace(function, &same);
+    }
+}
+
+/// Edges to blocks without work or parameters go where those blocks go.
+fn skip_empty(function: &mut Function) {
+    let next: Vec<Option<Edge>> = function
+        .blocks
+        .iter()
+        .map(|block| match &block.end {
+            Terminator::Jump(edge) if block.nodes.is_empty() && block.params.is_empty() => Some(edge.clone()),
+            Terminator::Jump(_) | Terminator::Branch(..) | Terminator::Return(_) | Terminator::Trap(_) => {
+                None
+            }
+        })
+        .collect();
+    for block in &mut function.blocks {
+        let conditional = matches!(block.end, Terminator::Branch(..));
+        for edge in block.end.edges_mut() {
+            // A few steps suffice; an endless empty loop ends here too.
+            for _ in 0..4 {
+                match &next[edge.to.index()] {
+                    // With arguments, the empty block keeps the moves out of the branch's other way.
+                    Some(further) if !conditional || further.args.is_empty() => *edge = further.clone(),
+                    Some(_) | None => break,
+                }
+            }
+        }
+    }
+}
