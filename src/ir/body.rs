@@ -378,10 +378,21 @@ impl Body<'_> {
         block
     }
 
-    /// Bytes of the frame that the program may read before it writes them read as zero.
+    /// Bytes of the frame that the program may read before it writes them read as zero. (Promoted slots do by
+    /// themselves, see `defined`.)
     fn zero_stack(&mut self, frame: &Frame) {
         let depth = i32::try_from(frame.shape.depth).expect("frames are at most some KiB");
         for offset in (-depth..0).step_by(8) {
+            let promoted: u32 = frame
+                .shape
+                .slots
+                .iter()
+                .filter(|slot| (offset..offset + 8).contains(&slot.offset))
+                .map(|slot| slot.size.bytes())
+                .sum();
+            if promoted == 8 {
+                continue;
+            }
             let place = frame.place(&mut self.b, offset);
             let zero = self.b.constant(Width::W64, 0);
             self.b.store(crate::isa::Size::DW, place, zero);

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 use beelift_runtime::abi::offset;
+use beelift_runtime::helper::{self, ArgKind};
 use beelift_runtime::map::InlineLookup;
 
 use super::body::{Body, Frame};
@@ -21,8 +22,10 @@ const PROCESSOR_ID: u32 = 8;
 
 /// Arguments that a helper takes.
 pub(crate) fn arity(helper: u32) -> u8 {
-    let _ = helper;
-    5
+    helper::by_id(helper).map_or(5, |helper| {
+        let used = helper.proto.args.iter().rposition(|&arg| arg != ArgKind::None);
+        used.map_or(0, |last| u8::try_from(last + 1).expect("at most five"))
+    })
 }
 
 /// The map and the way to find an element in line, if the call is such a lookup.
@@ -39,10 +42,10 @@ fn inline_lookup(verified: &Verified, id: InsnId) -> Option<(MapSlot, InlineLook
     }
 }
 
-/// Whether the call reads a 4-byte key that need not be in memory.
-pub(crate) fn reads_key_from_register(verified: &Verified, id: InsnId) -> bool {
-    inline_lookup(verified, id).is_some()
-        && verified.facts().call[id.index()].as_ref().is_some_and(|fact| fact.stack_reads.len() == 1)
+/// Offset from r10 of a 4-byte key that need not be in memory, because the lookup happens in line.
+pub(crate) fn key_in_slot(verified: &Verified, id: InsnId) -> Option<i32> {
+    inline_lookup(verified, id)?;
+    verified.facts().call[id.index()].as_ref()?.stack_key
 }
 
 impl Body<'_> {
@@ -100,10 +103,7 @@ impl Body<'_> {
     fn key(&mut self, frame: &Frame) -> Value {
         let verified = self.verified;
         let wide = 'key: {
-            if reads_key_from_register(verified, self.at)
-                && let Some(fact) = self.call_fact()
-                && let Some(&(offset, _)) = fact.stack_reads.first()
-            {
+            if let Some(offset) = key_in_slot(verified, self.at) {
                 if let Some(slot) = slots::slot_of(&frame.shape.slots, offset, Size::W) {
                     break 'key self.slot(frame, slot);
                 }

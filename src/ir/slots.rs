@@ -108,9 +108,9 @@ fn mark_call(verified: &Verified, id: InsnId, uses: &mut [Use; FRAME as usize]) 
     if fact.stack_escapes {
         return false;
     }
-    let key_in_register = super::calls::reads_key_from_register(verified, id);
+    let key = super::calls::key_in_slot(verified, id);
     for &(offset, bytes) in &fact.stack_reads {
-        if key_in_register && bytes == 4 {
+        if key == Some(offset) && bytes == 4 {
             mark_access(offset, Size::W, uses);
         } else {
             mark_memory(offset, bytes, uses);
@@ -178,11 +178,7 @@ pub(crate) fn touches(verified: &Verified, id: InsnId, slots: &[Slot]) -> Option
     }
     let insn = &verified.program().insns[id.index()];
     if let Insn::Call(_) = insn {
-        if !super::calls::reads_key_from_register(verified, id) {
-            return None;
-        }
-        let fact = verified.facts().call[id.index()].as_ref()?;
-        let &(offset, _) = fact.stack_reads.first()?;
+        let offset = super::calls::key_in_slot(verified, id)?;
         return slot_of(slots, offset, Size::W).map(Touch::Read);
     }
     let access = effects::access(insn)?;

@@ -96,6 +96,8 @@ pub struct CallFact {
     pub map: Option<MapSlot>,
     /// Constant array key proven inside the map: the lookup cannot return null.
     pub constant_key: Option<u32>,
+    /// The key argument lies at this offset from r10 in the current frame, on every path.
+    pub stack_key: Option<i32>,
     /// Stack bytes of the current frame that arguments read, as `(offset from r10, bytes)`.
     pub stack_reads: Vec<(i32, u32)>,
     /// Stack bytes of the current frame that the call may write.

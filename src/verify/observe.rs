@@ -66,6 +66,9 @@ impl Observed {
                 if seen.constant_key != fact.constant_key {
                     seen.constant_key = None;
                 }
+                if seen.stack_key != fact.stack_key {
+                    seen.stack_key = None;
+                }
                 if seen.callback != fact.callback {
                     seen.callback = None;
                 }

@@ -5,7 +5,9 @@
 
 mod bytes;
 mod chain;
+mod exits;
 mod idioms;
+mod narrow;
 mod params;
 mod select;
 mod sweep;
@@ -21,6 +23,8 @@ pub(crate) fn run(function: &mut Function, options: Options) {
     bytes::run(function);
     idioms::run(function);
     select::run(function);
+    narrow::run(function);
+    exits::run(function);
     chain::run(function);
     sweep::run(function);
 }

@@ -101,7 +101,12 @@ impl Verifier<'_> {
                 let Some((map, _)) = call.map else { return Err(Reason::NoMapArgument { reg }.into()) };
                 let def = self.tables.map(map);
                 let span = Span { reg, off: 0, size: def.key_size };
+                let reads = call.fact.stack_reads.len();
                 self.memory_argument(&register, span, MemAccess::Read, false, true, call)?;
+                call.fact.stack_key = match call.fact.stack_reads.get(reads) {
+                    Some(&(offset, size)) if size == def.key_size => Some(offset),
+                    Some(_) | None => None,
+                };
                 if matches!(def.kind, MapKind::Array | MapKind::PercpuArray) {
                     call.constant_key = self.constant_key(&register, def.key_size);
                 }
