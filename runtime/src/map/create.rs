@@ -7,10 +7,14 @@
 use std::sync::Arc;
 
 use super::array::ArrayMap;
+use super::bloom::BloomMap;
 use super::hash::HashMap;
 use super::lpm::LpmMap;
+use super::of_maps::MapOfMaps;
 use super::percpu_array::PercpuArrayMap;
+use super::perf_event::PerfEventArrayMap;
 use super::prog_array::ProgArrayMap;
+use super::queue::QueueMap;
 use super::redirect::{DevmapHashMap, RedirectMap};
 use super::ringbuf::RingbufMap;
 use super::{CreateError, Map, MapDef, MapFlags, MapKind};
@@ -18,6 +22,8 @@ use crate::mem::Slab;
 
 const EINVAL: i32 = 22;
 const E2BIG: i32 = 7;
+const EBADF: i32 = 9;
+const ENOTSUPP: i32 = 524;
 
 /// The kernel's largest contiguous allocation: key and value of a hash element share one.
 const LARGEST_ELEMENT: u64 = 4 << 20;
@@ -80,13 +86,25 @@ fn create_kind(def: &MapDef, cpus: u32) -> Result<Arc<dyn Map>, CreateError> {
             require(def, def.value_size == 4, EINVAL, "value_size must be 4")?;
             Ok(Arc::new(ProgArrayMap::new(def, cpus)))
         }
-        MapKind::PerfEventArray
-        | MapKind::ArrayOfMaps
-        | MapKind::HashOfMaps
-        | MapKind::Queue
-        | MapKind::Stack
-        | MapKind::BloomFilter
-        | MapKind::UserRingbuf
+        MapKind::PerfEventArray => {
+            check_array(def, MapFlags::PRESERVE_ELEMS | ACCESS)?;
+            require(def, def.value_size == 4, EINVAL, "value_size must be 4")?;
+            Ok(Arc::new(PerfEventArrayMap::new(def, cpus)))
+        }
+        MapKind::ArrayOfMaps | MapKind::HashOfMaps => {
+            check_of_maps(def)?;
+            Ok(Arc::new(MapOfMaps::new(def, cpus)?))
+        }
+        MapKind::Queue | MapKind::Stack => {
+            check_keyless(def, MapFlags::NUMA_NODE | ACCESS)?;
+            Ok(Arc::new(QueueMap::new(def, cpus)?))
+        }
+        MapKind::BloomFilter => {
+            check_keyless(def, MapFlags::NUMA_NODE | MapFlags::ZERO_SEED | ACCESS)?;
+            require(def, def.extra < 16, EINVAL, "map_extra must be a number of hash functions below 16")?;
+            Ok(Arc::new(BloomMap::new(def, cpus)?))
+        }
+        MapKind::UserRingbuf
         | MapKind::TaskStorage
         | MapKind::Arena
         | MapKind::InsnArray
@@ -121,7 +139,7 @@ pub(super) fn sparse_slab(kind: MapKind, bytes: Option<u64>) -> Result<Slab, Cre
 }
 
 /// Refuses with `rule` and `errno` unless `holds`.
-fn require(def: &MapDef, holds: bool, errno: i32, rule: &'static str) -> Result<(), CreateError> {
+pub(super) fn require(def: &MapDef, holds: bool, errno: i32, rule: &'static str) -> Result<(), CreateError> {
     if holds { Ok(()) } else { Err(CreateError::Invalid { kind: def.kind, rule, errno }) }
 }
 
@@ -184,13 +202,40 @@ fn check_lpm(def: &MapDef) -> Result<(), CreateError> {
     require(def, fits, EINVAL, "value_size is 0 or too large")
 }
 
-fn check_ringbuf(def: &MapDef) -> Result<(), CreateError> {
+pub(super) fn check_ringbuf(def: &MapDef) -> Result<(), CreateError> {
     check_flags(def, MapFlags::NUMA_NODE)?;
     require(def, def.key_size == 0, EINVAL, "key_size must be 0")?;
     require(def, def.value_size == 0, EINVAL, "value_size must be 0")?;
     let pages = (def.max_entries as usize).is_multiple_of(rustix::param::page_size());
     let size = def.max_entries.is_power_of_two() && pages;
     require(def, size, EINVAL, "max_entries must be a power of two and a multiple of the page size")
+}
+
+fn check_keyless(def: &MapDef, allowed: MapFlags) -> Result<(), CreateError> {
+    require(def, def.max_entries > 0, EINVAL, "max_entries must not be 0")?;
+    require(def, def.key_size == 0, EINVAL, "key_size must be 0")?;
+    require(def, def.value_size > 0, EINVAL, "value_size must not be 0")?;
+    check_flags(def, allowed)?;
+    require(def, u64::from(def.value_size) <= LARGEST_ELEMENT, E2BIG, "value_size is too large")
+}
+
+fn check_of_maps(def: &MapDef) -> Result<(), CreateError> {
+    let inner = def.inner.as_deref();
+    require(def, inner.is_some(), EBADF, "the inner maps have no definition")?;
+    let nested = inner.is_some_and(|inner| matches!(inner.kind, MapKind::ArrayOfMaps | MapKind::HashOfMaps));
+    require(def, !nested, EINVAL, "inner maps cannot hold maps")?;
+    let programs = inner.is_some_and(|inner| inner.kind == MapKind::ProgArray);
+    require(def, !programs, ENOTSUPP, "inner maps cannot hold programs")?;
+    require(def, def.value_size == 4, EINVAL, "value_size must be 4")?;
+    let access = MapFlags::RDONLY | MapFlags::WRONLY | MapFlags::NUMA_NODE;
+    if def.kind == MapKind::ArrayOfMaps {
+        return check_array(def, access);
+    }
+    check_flags(def, access | MapFlags::NO_PREALLOC | MapFlags::ZERO_SEED)?;
+    require(def, def.max_entries > 0, EINVAL, "max_entries must not be 0")?;
+    require(def, def.key_size > 0, EINVAL, "key_size must not be 0")?;
+    require(def, u64::from(def.key_size) < LARGEST_ELEMENT - 56, E2BIG, "the key is too large")?;
+    check_buckets(def)
 }
 
 fn check_redirect(def: &MapDef) -> Result<(), CreateError> {

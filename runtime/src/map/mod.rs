@@ -10,13 +10,17 @@
 #![forbid(unsafe_code)]
 
 mod array;
+mod bloom;
 mod create;
 mod def;
 mod error;
 mod hash;
 mod lpm;
+mod of_maps;
 mod percpu_array;
+mod perf_event;
 mod prog_array;
+mod queue;
 pub mod redirect;
 pub mod ringbuf;
 mod state;
@@ -31,6 +35,9 @@ use crate::mem::{Bytes, BytesMut, Slab};
 pub use create::create;
 pub use def::{InlineLookup, MapDef, MapFlags, MapKind, SpecialField, SpecialKind};
 pub use error::{CreateError, MapError};
+pub use bloom::BloomMap;
+pub use of_maps::MapOfMaps;
+pub use perf_event::{PerfEventArrayMap, PerfRing};
 pub use prog_array::{ProgArrayMap, ProgramRef};
 pub use state::MapState;
 

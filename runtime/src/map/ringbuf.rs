@@ -10,7 +10,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{CreateError, Map, MapDef, MapError, MapHandle, MapState, UpdateFlags, ValuePtr};
+use super::{CreateError, Map, MapDef, MapError, MapHandle, MapOfMaps, MapState, UpdateFlags, ValuePtr};
 use crate::mem::{Bytes, BytesMut, Slab};
 use crate::sync::atomic::{
     AtomicBool, AtomicU32, AtomicU64,
@@ -248,10 +248,15 @@ fn record_bytes(size: u32) -> u64 {
 /// The ring buffer among `maps` in which `address` lies: where a record belongs that a helper is given by address only.
 #[must_use]
 pub fn ring_of(maps: &[Box<MapHandle>], address: ValuePtr) -> Option<&RingbufMap> {
-    maps.iter().find_map(|handle| {
-        let ring = handle.map.as_any().downcast_ref::<RingbufMap>()?;
-        ring.data.slab().contains(address.0, 0).then_some(ring)
-    })
+    maps.iter().find_map(|handle| ring_in(&*handle.map, address))
+}
+
+fn ring_in(map: &dyn Map, address: ValuePtr) -> Option<&RingbufMap> {
+    if let Some(outer) = map.as_any().downcast_ref::<MapOfMaps>() {
+        return outer.handles().find_map(|handle| ring_in(&*handle.map, address));
+    }
+    let ring = map.as_any().downcast_ref::<RingbufMap>()?;
+    ring.data.slab().contains(address.0, 0).then_some(ring)
 }
 
 /// Reads records in order. One at a time for a ring.

@@ -66,8 +66,8 @@ impl MapState {
     /// `BPF_MAP_FREEZE`.
     ///
     /// # Errors
-    /// [`MapError::NotSupported`] with special fields in the value, [`MapError::Permission`] on a map that user space may only read,
-    /// [`MapError::Busy`] the second time.
+    /// [`MapError::NotSupported`] with special fields in the value, [`MapError::Permission`] on a map that user space may
+    /// not write, for example because it is frozen.
     pub fn freeze(&self) -> Result<(), MapError> {
         if !self.def.fields.is_empty() {
             return Err(MapError::NotSupported);
@@ -76,7 +76,7 @@ impl MapState {
             return Err(MapError::Permission);
         }
         match self.frozen.swap(true, Relaxed) {
-            true => Err(MapError::Busy),
+            true => Err(MapError::Permission),
             false => Ok(()),
         }
     }

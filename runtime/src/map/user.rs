@@ -4,7 +4,9 @@
 //! does in one kind of map.
 #![forbid(unsafe_code)]
 
+use super::bloom::BloomMap;
 use super::{Map, MapError, MapKind, MapState, UpdateFlags, update_flags};
+use crate::mem::Bytes;
 
 /// Bytes of a value as user space passes it: all CPU slots of a per-CPU map, each rounded up to 8.
 #[must_use]
@@ -20,6 +22,19 @@ pub fn value_bytes(state: &MapState) -> u64 {
 pub fn lookup(map: &dyn Map, key: &[u8], flags: UpdateFlags) -> Result<Vec<u8>, MapError> {
     check_lookup(map.state(), key, flags)?;
     map.read_value(key, flags)
+}
+
+/// `BPF_MAP_LOOKUP_ELEM` of a bloom filter: whether `value` was pushed, or seems so.
+///
+/// # Errors
+/// [`MapError::NotFound`] if it was not; as the kernel does for the rest; [`MapError::NotSupported`] for other maps.
+pub fn contains(map: &dyn Map, value: &[u8]) -> Result<(), MapError> {
+    let filter = map.as_any().downcast_ref::<BloomMap>().ok_or(MapError::NotSupported)?;
+    if !map.state().user_reads() {
+        return Err(MapError::Permission);
+    }
+    check(value.len() as u64 == value_bytes(map.state()))?;
+    if filter.has(Bytes::from(value)) { Ok(()) } else { Err(MapError::NotFound) }
 }
 
 /// `BPF_MAP_LOOKUP_AND_DELETE_ELEM`.

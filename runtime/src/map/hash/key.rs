@@ -8,7 +8,7 @@ use crate::sync::Words;
 use crate::sync::atomic::Ordering::Relaxed;
 
 /// A key ready to be hashed and compared.
-pub(super) trait KeyWords {
+pub(in crate::map) trait KeyWords {
     /// Hash under `seed`.
     fn hash(&self, seed: u64) -> u32;
     /// Whether the key stored at byte `at` of `words` is this one.
@@ -49,7 +49,7 @@ impl<const N: usize> KeyWords for [u64; N] {
 }
 
 /// A key of any size.
-pub(super) struct LongKey<'a>(pub(super) &'a [u8]);
+pub(in crate::map) struct LongKey<'a>(pub(in crate::map) &'a [u8]);
 
 impl KeyWords for LongKey<'_> {
     #[inline]

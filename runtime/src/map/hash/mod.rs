@@ -21,6 +21,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use self::clock::Clock;
 use self::elements::{Elements, Geometry};
 use self::free::FreeList;
+pub(super) use self::key::{KeyWords, LongKey};
 use self::table::{Chain, Table};
 use super::create::{slab, sparse_slab};
 use super::value::PercpuValues;
@@ -43,6 +44,11 @@ pub(super) struct HashMap {
     values: Values,
     /// `lru` kinds only.
     clock: Option<Clock>,
+}
+
+/// Seed of a map's hash: its own, so that nobody can prepare keys that collide.
+pub(super) fn seed_of(def: &MapDef) -> u64 {
+    if def.flags.contains(MapFlags::ZERO_SEED) { 0 } else { RandomState::new().build_hasher().finish() }
 }
 
 /// Where values are.
@@ -88,7 +94,7 @@ impl HashMap {
         } else {
             RandomState::new().build_hasher().finish()
         };
-        let table = Table::new(limit.next_power_of_two(), count, geometry, seed)
+        let table = Table::new(limit.next_power_of_two(), count, geometry, seed_of(def))
             .map_err(|error| CreateError::NoMemory { kind: def.kind, bytes: error.len })?;
         Ok(Self { state, table, free: FreeList::new(limit), values, clock: lru.then(Clock::default) })
     }
