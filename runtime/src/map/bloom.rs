@@ -41,11 +41,11 @@ impl BloomMap {
     /// Whether `value` was pushed, or seems so.
     #[must_use]
     pub fn has(&self, value: Bytes<'_>) -> bool {
-        self.positions(value, |positions| positions.all(|(at, bit)| self.bits.atomic_u64(at).load(Relaxed) & bit != 0))
+        self.all(value, |at, bit| self.bits.atomic_u64(at).load(Relaxed) & bit != 0)
     }
 
-    /// Shows the words (by offset) and bits of a value to `then`.
-    fn positions<R>(&self, value: Bytes<'_>, then: impl FnOnce(&mut dyn Iterator<Item = (u64, u64)>) -> R) -> R {
+    /// Whether `visit` holds for all words (by offset) and bits of a value.
+    fn all(&self, value: Bytes<'_>, visit: impl Fn(u64, u64) -> bool) -> bool {
         let size = value.len() as usize;
         let (mut small, mut large) = ([0; SMALL], Vec::new());
         let bytes = if size <= SMALL {
@@ -55,11 +55,11 @@ impl BloomMap {
             &mut large[..]
         };
         value.read(0, bytes);
-        let key = LongKey(&*bytes);
-        then(&mut (0..self.hashes).map(|n| {
+        let key = LongKey(bytes);
+        (0..self.hashes).all(|n| {
             let position = u64::from(key.hash(self.seed.wrapping_add(n))) & self.mask;
-            (position / 64 * 8, 1 << (position % 64))
-        }))
+            visit(position / 64 * 8, 1 << (position % 64))
+        })
     }
 }
 
@@ -99,8 +99,9 @@ impl Map for BloomMap {
         if flags != update_flags::ANY || value.len() != self.state.layout().size() {
             return Err(MapError::Invalid);
         }
-        self.positions(value, |positions| {
-            positions.for_each(|(at, bit)| _ = self.bits.atomic_u64(at).fetch_or(bit, Relaxed));
+        self.all(value, |at, bit| {
+            self.bits.atomic_u64(at).fetch_or(bit, Relaxed);
+            true
         });
         Ok(())
     }

@@ -32,10 +32,10 @@ use std::sync::Arc;
 
 use crate::mem::{Bytes, BytesMut, Slab};
 
+pub use bloom::BloomMap;
 pub use create::create;
 pub use def::{InlineLookup, MapDef, MapFlags, MapKind, SpecialField, SpecialKind};
 pub use error::{CreateError, MapError};
-pub use bloom::BloomMap;
 pub use of_maps::MapOfMaps;
 pub use perf_event::{PerfEventArrayMap, PerfRing};
 pub use prog_array::{ProgArrayMap, ProgramRef};

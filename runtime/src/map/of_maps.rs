@@ -13,7 +13,8 @@ use super::array::{index_of, next_index};
 use super::create::slab;
 use super::hash::HashMap;
 use super::{
-    CreateError, Map, MapDef, MapError, MapFlags, MapHandle, MapKind, MapState, UpdateFlags, ValuePtr, update_flags,
+    CreateError, Map, MapDef, MapError, MapFlags, MapHandle, MapKind, MapState, UpdateFlags, ValuePtr,
+    update_flags,
 };
 use crate::mem::{Bytes, Slab};
 use crate::sync::atomic::Ordering::{Acquire, Release};
@@ -53,7 +54,8 @@ impl Handles {
     /// Keeps handle number `n`; its address.
     fn keep(&self, n: u32, handle: MapHandle) -> Option<u64> {
         let segment = n.checked_add(1)?.ilog2();
-        let slots = self.segments[segment as usize].get_or_init(|| (0..1_u32 << segment).map(|_| OnceLock::new()).collect());
+        let slots = self.segments[segment as usize]
+            .get_or_init(|| (0..1_u32 << segment).map(|_| OnceLock::new()).collect());
         let kept = slots.get((n + 1 - (1 << segment)) as usize)?.get_or_init(|| handle);
         Some(std::ptr::from_ref(kept).expose_provenance() as u64)
     }
@@ -75,7 +77,12 @@ impl MapOfMaps {
         } else {
             Slots::Hash(HashMap::new(&MapDef { value_size: 8, ..def.clone() }, cpus)?)
         };
-        Ok(Self { state: MapState::new(def, cpus), slots, handles: Handles::default(), present: Mutex::default() })
+        Ok(Self {
+            state: MapState::new(def, cpus),
+            slots,
+            handles: Handles::default(),
+            present: Mutex::default(),
+        })
     }
 
     /// Stores an inner map.

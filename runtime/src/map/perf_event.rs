@@ -11,7 +11,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use super::array::{index_of, next_index};
 use super::ringbuf::{Commit, Consumer, RingbufMap};
-use super::{CreateError, Map, MapDef, MapError, MapKind, MapState, UpdateFlags, ValuePtr, create, update_flags};
+use super::{
+    CreateError, Map, MapDef, MapError, MapKind, MapState, UpdateFlags, ValuePtr, create, update_flags,
+};
 use crate::mem::{Bytes, Slab};
 
 /// `BPF_F_CURRENT_CPU`, also the mask of the index in `flags`.

@@ -113,7 +113,15 @@ pub fn lookup_and_delete_batch(
         return Err(MapError::Permission);
     }
     supported(batch_ops(map.def().kind).contains(BatchOps::TAKE))?;
-    read_batch(map, from, count, |key| map.take_value(key, flags), flags)
+    let take = |key: &[u8]| {
+        // Alone among the kinds with this batch it has no such operation on one element.
+        if state.def().kind == MapKind::HashOfMaps {
+            let value = map.read_value(key, flags)?;
+            return map.delete(key).map(|()| value);
+        }
+        map.take_value(key, flags)
+    };
+    read_batch(map, from, count, take, flags)
 }
 
 /// `BPF_MAP_UPDATE_BATCH`: how many were written, and the error that stopped it.

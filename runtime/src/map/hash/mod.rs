@@ -80,7 +80,8 @@ impl HashMap {
         let limit = def.max_entries;
         let sparse = def.flags.contains(MapFlags::NO_PREALLOC);
         let (values, value_bytes, count) = if def.is_percpu() {
-            let cpu_stride = stride * u64::from(limit);
+            // CPU slots never share a cache line (nor the neighbour that is fetched with it).
+            let cpu_stride = (stride * u64::from(limit)).next_multiple_of(128);
             let bytes = cpu_stride.checked_mul(u64::from(state.cpus()));
             let memory = if sparse { sparse_slab(def.kind, bytes) } else { slab(def.kind, bytes) }?;
             (Values::Percpu(PercpuValues::new(memory, cpu_stride, &state)), 0, limit)
@@ -89,11 +90,6 @@ impl HashMap {
             (Values::Inline { spares: spares.collect() }, stride, limit + state.cpus())
         };
         let geometry = Geometry { key_size: def.key_size, value_bytes, references: lru, sparse };
-        let seed = if def.flags.contains(MapFlags::ZERO_SEED) {
-            0
-        } else {
-            RandomState::new().build_hasher().finish()
-        };
         let table = Table::new(limit.next_power_of_two(), count, geometry, seed_of(def))
             .map_err(|error| CreateError::NoMemory { kind: def.kind, bytes: error.len })?;
         Ok(Self { state, table, free: FreeList::new(limit), values, clock: lru.then(Clock::default) })
