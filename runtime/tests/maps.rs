@@ -196,7 +196,7 @@ fn batches_read_everything_and_take_everything() {
 fn a_frozen_map_and_a_read_only_one_refuse_user_space_only() {
     let map = map(MapKind::Hash, 4, 8, 4);
     map.freeze().unwrap();
-    assert_eq!(map.freeze(), Err(MapError::Busy));
+    assert_eq!(map.freeze(), Err(MapError::Permission));
     assert_eq!(map.update_bytes(&key(1), &[0; 8], 0), Err(MapError::Permission));
     program_update(&*map, 0, &key(1), 5, 0).unwrap();
     assert_eq!(map.delete_bytes(&key(1)), Err(MapError::Permission));
@@ -343,4 +343,165 @@ fn a_program_array_keeps_programs() {
     assert_eq!(map.update_bytes(&key(1), &key(3), 0), Err(MapError::BadDescriptor));
     map.delete_bytes(&key(1)).unwrap();
     assert_eq!((Arc::strong_count(&program), map.delete_bytes(&key(1))), (1, Err(MapError::NotFound)));
+}
+
+/// Eight bytes of program memory.
+fn word() -> beelift_runtime::mem::Slab {
+    beelift_runtime::mem::Slab::new(8).unwrap()
+}
+
+#[test]
+fn queues_and_stacks_keep_their_order_and_drop_the_oldest() {
+    for (kind, order) in [(MapKind::Queue, [3, 4, 5]), (MapKind::Stack, [5, 4, 3])] {
+        let map = map(kind, 0, 8, 3);
+        let push = |n: u64, flags| map.push(Bytes::from(&n.to_ne_bytes()), flags);
+        for n in 1..=3 {
+            push(n, 0).unwrap();
+        }
+        assert_eq!(push(4, 0), Err(MapError::TooBig));
+        push(4, update_flags::EXIST).unwrap();
+        push(5, update_flags::EXIST).unwrap();
+        assert_eq!(push(6, update_flags::NOEXIST), Err(MapError::Invalid));
+        let into = word();
+        for n in order {
+            map.peek(into.bytes_mut(0, 8)).unwrap();
+            assert_eq!(into.to_vec(0, 8), u64::to_ne_bytes(n));
+            into.fill(0, 8, 0xff);
+            map.pop(into.bytes_mut(0, 8)).unwrap();
+            assert_eq!(into.to_vec(0, 8), u64::to_ne_bytes(n));
+        }
+        assert_eq!(map.pop(into.bytes_mut(0, 8)), Err(MapError::NotFound));
+        assert_eq!(into.to_vec(0, 8), [0; 8], "nothing reads as zeroes");
+    }
+}
+
+#[test]
+fn queues_lose_nothing_between_threads() {
+    let map = map(MapKind::Queue, 0, 8, 64);
+    let (threads, each) = (3, 5000_u64);
+    let sum = std::sync::atomic::AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                let into = word();
+                for n in 1..=each {
+                    while map.push(Bytes::from(&n.to_ne_bytes()), 0).is_err() {
+                        std::thread::yield_now();
+                    }
+                    map.pop(into.bytes_mut(0, 8)).unwrap();
+                    sum.fetch_add(
+                        u64::from_ne_bytes(into.bytes(0, 8).array(0)),
+                        std::sync::atomic::Ordering::Relaxed,
+                    );
+                }
+            });
+        }
+    });
+    assert_eq!(sum.into_inner(), threads * each * (each + 1) / 2);
+}
+
+#[test]
+fn a_bloom_filter_never_denies_what_was_pushed() {
+    for size in [1, 4, 8, 100] {
+        for hashes in [0, 1, 15] {
+            let mut def = MapDef::new("b", MapKind::BloomFilter, 0, size, 200);
+            def.extra = hashes;
+            let map = create(&def, 1).unwrap();
+            let value = |n: u8| vec![n; size as usize];
+            for n in (0..200).step_by(2) {
+                map.push(Bytes::from(value(n).as_slice()), 0).unwrap();
+            }
+            let found = |n: u8| user::contains(&*map, &value(n)).is_ok();
+            assert!((0..200).step_by(2).all(found));
+            let wrong = (1..200).step_by(2).filter(|&n| found(n)).count();
+            assert!(wrong < 60, "{wrong} of 100 false answers with {hashes} hashes of {size} bytes");
+        }
+    }
+}
+
+#[test]
+fn maps_of_maps_lead_to_handles_that_outlive_replacement() {
+    use beelift_runtime::map::{MapHandle, MapOfMaps};
+    for kind in [MapKind::ArrayOfMaps, MapKind::HashOfMaps] {
+        let mut def = MapDef::new("o", kind, 4, 4, 40);
+        let inner = MapDef::new("i", MapKind::Array, 4, 8, 2);
+        def.inner = Some(Box::new(inner.clone()));
+        let outer = create(&def, 2).unwrap();
+        let maps = outer.as_any().downcast_ref::<MapOfMaps>().unwrap();
+        let new = |id| {
+            let map = create(&inner, 2).unwrap();
+            map.state().set_id(id);
+            map
+        };
+        let first = new(7);
+        maps.set(&key(1), first.clone(), 0).unwrap();
+        assert_eq!(outer.lookup_bytes(&key(1)).unwrap(), key(7));
+        let address = outer.lookup(0, &key(1)).unwrap().0;
+        let named = |address| {
+            let same = |handle: &&MapHandle| std::ptr::from_ref::<MapHandle>(handle).addr() as u64 == address;
+            maps.handles().find(same).map(|handle| handle.map.state().id())
+        };
+        assert_eq!(named(address), Some(7));
+        for n in 0..100 {
+            maps.set(&key(n % 40), new(100 + n), 0).unwrap();
+        }
+        assert_eq!(named(address), Some(7), "a running program may still hold it");
+        assert_eq!(named(outer.lookup(0, &key(1)).unwrap().0), Some(181));
+        let value = first.base().unwrap().0;
+        assert!(outer.contains(value, 8) && outer.memory(value).is_some() && !outer.contains(value, 9));
+        outer.delete_bytes(&key(1)).unwrap();
+        assert_eq!(outer.lookup(0, &key(1)), None);
+
+        let other = create(&MapDef::new("i", MapKind::Array, 4, 8, 3), 2).unwrap();
+        assert_eq!(maps.set(&key(1), other, 0), Err(MapError::Invalid));
+        let other = create(&MapDef::new("i", MapKind::Hash, 4, 8, 2), 2).unwrap();
+        assert_eq!(maps.set(&key(1), other, 0), Err(MapError::Invalid));
+    }
+}
+
+#[test]
+fn perf_samples_go_to_the_ring_of_the_slot() {
+    use beelift_runtime::map::PerfEventArrayMap;
+    let map = map(MapKind::PerfEventArray, 4, 4, 2);
+    let perf = map.as_any().downcast_ref::<PerfEventArrayMap>().unwrap();
+    let ring = perf.open(1, 4096).unwrap();
+    assert!(perf.open(2, 4096).is_err() && perf.open(0, 1000).is_err());
+    let parts = [Bytes::from(b"ab"), Bytes::from(b"cde")];
+    let current = 0xffff_ffff;
+    assert_eq!(perf.output(1, current, &parts), Ok(()));
+    assert_eq!(perf.output(0, 1, &parts[1..]), Ok(()));
+    assert_eq!(perf.output(0, current, &parts), Err(MapError::NotFound));
+    assert_eq!(perf.output(0, 2, &parts), Err(MapError::TooBig));
+    assert_eq!(perf.output(0, 1 << 32, &parts), Err(MapError::Invalid));
+    assert_eq!(ring.consumer().unwrap().drain(), [b"abcde".to_vec(), b"cde".to_vec()]);
+    while perf.output(1, 1, &parts).is_ok() {}
+    assert_eq!(ring.lost(), 1);
+    map.delete_bytes(&key(1)).unwrap();
+    assert_eq!(perf.output(1, 1, &parts), Err(MapError::NotFound));
+}
+
+#[test]
+fn special_fields_survive_updates_and_read_as_zero() {
+    use beelift_runtime::map::{SpecialField, SpecialKind};
+    for kind in [MapKind::Array, MapKind::Hash, MapKind::LruHash] {
+        let mut def = MapDef::new("s", kind, 4, 24, 2);
+        def.fields = vec![
+            SpecialField { kind: SpecialKind::SpinLock, offset: 8, size: 4, btf_type: 0 },
+            SpecialField { kind: SpecialKind::Timer, offset: 16, size: 8, btf_type: 0 },
+        ];
+        let map = create(&def, 2).unwrap();
+        map.update_bytes(&key(0), &[0xaa; 24], 0).unwrap();
+        let plain = [[0xaa; 8], [0, 0, 0, 0, 0xaa, 0xaa, 0xaa, 0xaa], [0; 8]].concat();
+        assert_eq!(map.lookup_bytes(&key(0)).unwrap(), plain, "{kind}");
+        let at = map.lookup(0, &key(0)).unwrap().0;
+        let slab = map.memory(at).unwrap();
+        assert_eq!(slab.to_vec(slab.offset_of(at, 24).unwrap(), 24), plain, "{kind}");
+        if kind != MapKind::LruHash {
+            map.update_bytes(&key(0), &[0xbb; 24], update_flags::LOCK).unwrap();
+            let value = user::lookup(&*map, &key(0), update_flags::LOCK).unwrap();
+            assert_eq!(value[..8], [0xbb; 8]);
+            assert_eq!(map.lookup(0, &key(0)).unwrap().0, at, "written in place");
+        }
+        assert_eq!(map.freeze(), Err(MapError::NotSupported));
+    }
 }

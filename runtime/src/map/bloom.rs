@@ -57,7 +57,9 @@ impl BloomMap {
         value.read(0, bytes);
         let key = LongKey(bytes);
         (0..self.hashes).all(|n| {
-            let position = u64::from(key.hash(self.seed.wrapping_add(n))) & self.mask;
+            // Seeds far apart: near ones would differ from each other as short values do.
+            let seed = self.seed.wrapping_add(n.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+            let position = u64::from(key.hash(seed)) & self.mask;
             visit(position / 64 * 8, 1 << (position % 64))
         })
     }

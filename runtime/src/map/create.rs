@@ -28,6 +28,12 @@ const ENOTSUPP: i32 = 524;
 /// The kernel's largest contiguous allocation: key and value of a hash element share one.
 const LARGEST_ELEMENT: u64 = 4 << 20;
 
+/// Longest data of a trie's key.
+const LONGEST_TRIE_DATA: u64 = 256;
+
+/// Most CPUs a kernel is built for.
+const MOST_CPUS: u32 = 8192;
+
 /// Largest per-CPU value.
 const LARGEST_PERCPU_VALUE: u64 = 32 << 10;
 
@@ -78,17 +84,15 @@ fn create_kind(def: &MapDef, cpus: u32) -> Result<Arc<dyn Map>, CreateError> {
         }
         MapKind::DevmapHash => {
             check_redirect(def)?;
-            check_buckets(def)?;
+            require(def, def.max_entries <= 1 << 27, EINVAL, "max_entries is too large")?;
             Ok(Arc::new(DevmapHashMap::new(def, cpus)?))
         }
         MapKind::ProgArray => {
-            check_array(def, MapFlags::RDONLY | MapFlags::WRONLY)?;
-            require(def, def.value_size == 4, EINVAL, "value_size must be 4")?;
+            check_descriptors(def, MapFlags::empty())?;
             Ok(Arc::new(ProgArrayMap::new(def, cpus)))
         }
         MapKind::PerfEventArray => {
-            check_array(def, MapFlags::PRESERVE_ELEMS | ACCESS)?;
-            require(def, def.value_size == 4, EINVAL, "value_size must be 4")?;
+            check_descriptors(def, MapFlags::PRESERVE_ELEMS)?;
             Ok(Arc::new(PerfEventArrayMap::new(def, cpus)))
         }
         MapKind::ArrayOfMaps | MapKind::HashOfMaps => {
@@ -122,9 +126,11 @@ fn create_kind(def: &MapDef, cpus: u32) -> Result<Arc<dyn Map>, CreateError> {
     }
 }
 
-/// Flags about who may read and write.
-const ACCESS: MapFlags =
-    MapFlags::RDONLY.union(MapFlags::WRONLY).union(MapFlags::RDONLY_PROG).union(MapFlags::WRONLY_PROG);
+/// Flags about how user space may access values.
+const USER_ACCESS: MapFlags = MapFlags::RDONLY.union(MapFlags::WRONLY);
+
+/// Flags about how anybody may access values.
+const ACCESS: MapFlags = USER_ACCESS.union(MapFlags::RDONLY_PROG).union(MapFlags::WRONLY_PROG);
 
 /// Memory of a map; `None` is a size past counting.
 pub(super) fn slab(kind: MapKind, bytes: Option<u64>) -> Result<Slab, CreateError> {
@@ -162,6 +168,12 @@ fn check_array(def: &MapDef, allowed: MapFlags) -> Result<(), CreateError> {
     require(def, i32::try_from(def.value_size).is_ok(), E2BIG, "value_size is too large")
 }
 
+/// Arrays of descriptors: programs have no access to the values, so there is none to forbid.
+fn check_descriptors(def: &MapDef, allowed: MapFlags) -> Result<(), CreateError> {
+    require(def, def.value_size == 4, EINVAL, "value_size must be 4")?;
+    check_array(def, allowed | USER_ACCESS | MapFlags::NUMA_NODE)
+}
+
 fn check_percpu_value(def: &MapDef) -> Result<(), CreateError> {
     let stride = u64::from(def.value_size).next_multiple_of(8);
     require(def, stride <= LARGEST_PERCPU_VALUE, E2BIG, "a per-CPU value has at most 32 KiB")
@@ -171,7 +183,13 @@ fn check_hash(def: &MapDef) -> Result<(), CreateError> {
     let lru = matches!(def.kind, MapKind::LruHash | MapKind::LruPercpuHash);
     let percpu = def.is_percpu();
     let mut allowed = ACCESS | MapFlags::NUMA_NODE | MapFlags::ZERO_SEED;
-    allowed |= if lru { MapFlags::NO_COMMON_LRU } else { MapFlags::NO_PREALLOC };
+    if lru {
+        let preallocated = !def.flags.contains(MapFlags::NO_PREALLOC);
+        require(def, preallocated, ENOTSUPP, "elements are always allocated at creation")?;
+        allowed |= MapFlags::NO_COMMON_LRU;
+    } else {
+        allowed |= MapFlags::NO_PREALLOC;
+    }
     check_flags(def, allowed)?;
     let numa = def.flags.contains(MapFlags::NUMA_NODE);
     let apart = percpu || def.flags.contains(MapFlags::NO_COMMON_LRU);
@@ -196,9 +214,9 @@ fn check_lpm(def: &MapDef) -> Result<(), CreateError> {
     require(def, def.max_entries > 0, EINVAL, "max_entries must not be 0")?;
     let preallocated = !def.flags.contains(MapFlags::NO_PREALLOC);
     require(def, !preallocated, EINVAL, "flag BPF_F_NO_PREALLOC is required")?;
-    check_flags(def, ACCESS | MapFlags::NO_PREALLOC | MapFlags::NUMA_NODE | MapFlags::ZERO_SEED)?;
+    check_flags(def, ACCESS | MapFlags::NO_PREALLOC | MapFlags::NUMA_NODE)?;
     require(def, (5..=260).contains(&def.key_size), EINVAL, "key_size must be from 5 to 260")?;
-    let fits = (1..=LARGEST_ELEMENT - 256 - 40).contains(&u64::from(def.value_size));
+    let fits = (1..=LARGEST_ELEMENT - LONGEST_TRIE_DATA - 24).contains(&u64::from(def.value_size));
     require(def, fits, EINVAL, "value_size is 0 or too large")
 }
 
@@ -227,11 +245,10 @@ fn check_of_maps(def: &MapDef) -> Result<(), CreateError> {
     let programs = inner.is_some_and(|inner| inner.kind == MapKind::ProgArray);
     require(def, !programs, ENOTSUPP, "inner maps cannot hold programs")?;
     require(def, def.value_size == 4, EINVAL, "value_size must be 4")?;
-    let access = MapFlags::RDONLY | MapFlags::WRONLY | MapFlags::NUMA_NODE;
     if def.kind == MapKind::ArrayOfMaps {
-        return check_array(def, access);
+        return check_descriptors(def, MapFlags::empty());
     }
-    check_flags(def, access | MapFlags::NO_PREALLOC | MapFlags::ZERO_SEED)?;
+    check_flags(def, ACCESS | MapFlags::NUMA_NODE | MapFlags::NO_PREALLOC | MapFlags::ZERO_SEED)?;
     require(def, def.max_entries > 0, EINVAL, "max_entries must not be 0")?;
     require(def, def.key_size > 0, EINVAL, "key_size must not be 0")?;
     require(def, u64::from(def.key_size) < LARGEST_ELEMENT - 56, E2BIG, "the key is too large")?;
@@ -241,8 +258,10 @@ fn check_of_maps(def: &MapDef) -> Result<(), CreateError> {
 fn check_redirect(def: &MapDef) -> Result<(), CreateError> {
     require(def, def.max_entries > 0, EINVAL, "max_entries must not be 0")?;
     require(def, def.key_size == 4, EINVAL, "key_size must be 4")?;
-    let access = if def.kind == MapKind::Cpumap { MapFlags::empty() } else { ACCESS };
+    let access = if def.kind == MapKind::Cpumap { MapFlags::empty() } else { USER_ACCESS };
     check_flags(def, access | MapFlags::NUMA_NODE)?;
+    let cpus = def.kind != MapKind::Cpumap || def.max_entries <= MOST_CPUS;
+    require(def, cpus, E2BIG, "max_entries is above the number of CPUs")?;
     let sizes: &[u32] = if def.kind == MapKind::Xskmap { &[4] } else { &[4, 8] };
     require(def, sizes.contains(&def.value_size), EINVAL, "value_size must be that of a redirect target")
 }
