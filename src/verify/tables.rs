@@ -6,8 +6,9 @@
 use beelift_runtime::MapDef;
 use beelift_runtime::ctx::{ContextLayout, ProgramType, ReturnRange};
 use beelift_runtime::helper::{self, Helper, Proto};
+use beelift_runtime::map::SpecialKind;
 
-use super::prototype::Prototype;
+use super::prototype::{Problem, Prototype};
 use super::state::MapRef;
 use crate::isa::{Callee, Insn, MapSlot};
 use crate::link::Program;
@@ -28,7 +29,7 @@ pub(crate) struct Tables<'a> {
     /// Whether the program may sleep.
     pub(crate) sleepable: bool,
     /// Prototypes of global functions, by subprogram; what is wrong with one, else.
-    pub(crate) prototypes: Vec<Result<Prototype, String>>,
+    pub(crate) prototypes: Vec<Result<Prototype, Problem>>,
     /// Subprograms that may move the packet, on any path.
     pub(crate) changes_packet: Vec<bool>,
 }
@@ -74,6 +75,31 @@ impl<'a> Tables<'a> {
     /// Type of the program.
     pub(crate) fn program_type(&self) -> ProgramType {
         self.program_type
+    }
+
+    /// Whether programs of this type may use a map.
+    ///
+    /// # Errors
+    /// What of the map is not for it.
+    pub(crate) fn map_fits_program(&self, map: MapRef) -> Result<(), &'static str> {
+        use ProgramType as P;
+        let traces = matches!(
+            self.program_type,
+            P::Kprobe | P::Tracepoint | P::PerfEvent | P::RawTracepoint | P::RawTracepointWritable
+        );
+        for field in &self.map(map).fields {
+            match field.kind {
+                SpecialKind::SpinLock | SpecialKind::ResSpinLock
+                    if traces || self.program_type == P::SocketFilter =>
+                {
+                    return Err("a spin lock");
+                }
+                SpecialKind::ListHead | SpecialKind::RbRoot if traces => return Err("a collection"),
+                SpecialKind::Timer | SpecialKind::Workqueue if traces => return Err("a timer"),
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Whether loads from the packet are for this program type.

@@ -102,7 +102,7 @@ impl Verifier<'_> {
                 let def = self.tables.map(map);
                 let span = Span { reg, off: 0, size: def.key_size };
                 let reads = call.fact.stack_reads.len();
-                self.memory_argument(&register, span, MemAccess::Read, false, true, call)?;
+                self.memory_argument(&register, span, MemAccess::Read, false, span.size, call)?;
                 call.fact.stack_key = match call.fact.stack_reads.get(reads) {
                     Some(&(offset, size)) if size == def.key_size => Some(offset),
                     Some(_) | None => None,
@@ -118,7 +118,7 @@ impl Verifier<'_> {
                 let size = self.tables.map(map).value_size;
                 let uninit = kind == ArgKind::MapValueUninit;
                 let access = if uninit { MemAccess::WriteUninit } else { MemAccess::Read };
-                self.memory_argument(&register, Span { reg, off: 0, size }, access, false, true, call)
+                self.memory_argument(&register, Span { reg, off: 0, size }, access, false, size, call)
             }
             ArgKind::ContextOrNull if register.is_null() => Ok(()),
             ArgKind::Context | ArgKind::ContextOrNull => {
@@ -139,7 +139,7 @@ impl Verifier<'_> {
                 if register.kind.is_pointer() && align > 1 {
                     aligned(&register, align)?;
                 }
-                self.memory_argument(&register, Span { reg, off: 0, size }, access, false, true, call)
+                self.memory_argument(&register, Span { reg, off: 0, size }, access, false, size, call)
             }
             ArgKind::Size => self.size_argument(helper, index, &register, false, call),
             ArgKind::SizeOrZero => self.size_argument(helper, index, &register, true, call),
@@ -228,34 +228,39 @@ impl Verifier<'_> {
                 return Err(self.expected(before, "memory", &memory));
             }
         } else {
-            let exact = value.constant().is_some();
-            self.memory_argument(&memory, span, access, zero_allowed, exact, call)?;
+            // `snprintf` only writes, whatever its prototype says.
+            let access =
+                if helper.id == id::SNPRINTF && index == 1 { MemAccess::WriteUninit } else { access };
+            let least = value.umin() as u32; // at most `size`
+            self.memory_argument(&memory, span, access, zero_allowed, least, call)?;
         }
         self.rely_on(reg);
         Ok(())
     }
 
-    /// Memory that a helper reads or writes. `exact`: the size is one number.
+    /// Memory that a helper reads or writes; at least `least` bytes of it.
     fn memory_argument(
         &mut self,
         register: &Register,
         span: Span,
         access: MemAccess,
         zero_allowed: bool,
-        exact: bool,
+        least: u32,
         call: &mut CallState,
     ) -> Check {
         if !is_memory(register) {
             return Err(self.expected(span.reg, "memory", register));
         }
+        // A buffer that may be filled in part must have been written, or may be read unwritten anyway.
+        let partly = least == span.size || !self.options.policy.allow_uninitialised_stack;
         let (access, fills) = match access {
             MemAccess::Read => (Access::Read, false),
             MemAccess::ReadWrite => (Access::Write, false),
-            MemAccess::WriteUninit => (Access::Write, exact),
+            MemAccess::WriteUninit => (Access::Write, partly),
         };
         let fills = fills && register.has_constant_offset();
         if fills && let Kind::Stack(frame) = register.kind {
-            return self.filled_stack(usize::from(frame), register, span, zero_allowed, call);
+            return self.filled_stack(usize::from(frame), register, span, least, zero_allowed, call);
         }
         self.helper_memory(register, span, access, zero_allowed, true, &mut call.fact)
     }
@@ -265,6 +270,7 @@ impl Verifier<'_> {
         frame: usize,
         register: &Register,
         span: Span,
+        least: u32,
         zero_allowed: bool,
         call: &mut CallState,
     ) -> Check {
@@ -280,7 +286,8 @@ impl Verifier<'_> {
         } else {
             call.fact.stack_escapes = true;
         }
-        call.filled.push((frame, low, high));
+        call.filled.push((frame, low, low + i64::from(least)));
+        call.touched.push((frame, low + i64::from(least), high));
         Ok(())
     }
 

@@ -60,10 +60,9 @@ impl Verifier<'_> {
 
     fn global_call(&mut self, subprogram: usize) -> Check<Next> {
         let tables = self.tables;
-        let name = &self.program.subprograms[subprogram].name;
         let prototype = match &tables.prototypes[subprogram] {
             Ok(prototype) => prototype,
-            Err(what) => return Err(Stop::Unsupported(format!("global function {name}: {what}"))),
+            Err(problem) => return Err(problem.into()),
         };
         if self.state.references.locks() > 0 {
             return Err(Reason::CallInLock.into());

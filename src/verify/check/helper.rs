@@ -54,6 +54,8 @@ pub(super) struct CallState {
     pub(super) callback: Option<usize>,
     /// Stack bytes that the helper fills: frame, lowest, highest offset.
     pub(super) filled: Vec<(usize, i64, i64)>,
+    /// Stack bytes that the helper may write or leave as they are.
+    pub(super) touched: Vec<(usize, i64, i64)>,
     /// Facts for the code generator.
     pub(super) fact: CallFact,
 }
@@ -76,6 +78,10 @@ impl Verifier<'_> {
         let filled = std::mem::take(&mut call.filled);
         for (frame, low, high) in filled {
             self.stack_filled(frame, low, high)?;
+        }
+        let touched = std::mem::take(&mut call.touched);
+        for (frame, low, high) in touched {
+            self.stack_touched(frame, low, high)?;
         }
         if let Some(reg) = call.released {
             self.release(reg, &call)?;

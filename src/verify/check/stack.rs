@@ -338,6 +338,21 @@ impl Verifier<'_> {
         Ok(())
     }
 
+    /// Memory that a helper may write or not: what was known of it is not known any more.
+    pub(super) fn stack_touched(&mut self, frame: usize, low: i64, high: i64) -> Check {
+        for off in low..high {
+            let (index, byte) = Stack::place(off);
+            self.destroy_special(frame, index)?;
+            let slot = self.state.frame_mut(frame).stack_mut().slot_mut(index);
+            if slot.is_special() {
+                slot.scrub();
+            } else if slot.bytes[byte] == Byte::Zero {
+                slot.bytes[byte] = Byte::Misc;
+            }
+        }
+        Ok(())
+    }
+
     /// Bounds of a range that a helper uses, from a stack pointer.
     pub(super) fn stack_span(&mut self, frame: usize, pointer: &Register, span: Span) -> Check<(i64, i64)> {
         self.stack_bounds(frame, pointer, span)

@@ -139,11 +139,15 @@ impl Verifier<'_> {
     }
 
     fn map_ref(&self, slot: u32) -> Check<MapRef> {
-        if (slot as usize) < self.program.maps.len() {
-            Ok(MapRef(slot))
-        } else {
-            Err(Reason::NoSuchMap { slot }.into())
+        if (slot as usize) >= self.program.maps.len() {
+            return Err(Reason::NoSuchMap { slot }.into());
         }
+        let map = MapRef(slot);
+        self.tables.map_fits_program(map).map_err(|what| {
+            let map = self.tables.map(map).name.clone();
+            Stop::from(Reason::MapForProgram { map, what, program_type: self.tables.program_type() })
+        })?;
+        Ok(map)
     }
 
     fn load(&mut self, size: Size, sign: Sign, dst: Reg, base: Reg, off: i16) -> Check {

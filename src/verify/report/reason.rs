@@ -103,6 +103,8 @@ reasons! {
     PacketArgument { reg: Reg, name: &'static str } = "packet_argument", "{reg}: {name} takes no packet pointers";
     NoMapArgument { reg: Reg } = "no_map_argument", "{reg} needs a map in an earlier argument";
     MapKindForHelper { map: String, kind: MapKind, name: &'static str } = "map_kind", "{name} does not serve map `{map}` ({kind})";
+    MapForProgram { map: String, what: &'static str, program_type: ProgramType } = "map_for_program", "map `{map}` holds {what}, which is not for {program_type} programs";
+    GlobalPrototype { what: String } = "global_prototype", "{what}";
     NotConstant { reg: Reg } = "not_constant", "{reg} must be one constant number";
     SizeNegative { reg: Reg } = "size_negative", "the size in {reg} may be negative";
     SizeZero { reg: Reg } = "size_zero", "the size in {reg} may be zero";
