@@ -120,10 +120,8 @@ impl Reader<'_> {
                 "map_flags" => {
                     def.flags = MapFlags::from_bits_retain(self.number(member.name, member.of)?);
                 }
-                "numa_node" => {
-                    def.numa_node = self.number(member.name, member.of)?;
-                    def.flags |= MapFlags::NUMA_NODE;
-                }
+                // Has an effect only together with `BPF_F_NUMA_NODE` in `map_flags`.
+                "numa_node" => def.numa_node = self.number(member.name, member.of)?,
                 "map_extra" => def.extra = self.long(member.name, member.of)?,
                 "pinning" => match self.number(member.name, member.of)? {
                     0 => {}
