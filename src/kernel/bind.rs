@@ -29,10 +29,14 @@ pub(super) struct Bound {
 
 impl Bound {
     /// Binds `program` to `maps`. Function and line records are made when BTF goes `with` it.
-    pub(super) fn new(program: &Program, maps: &[KernelMap], with: Btf) -> Result<Self, OsError> {
+    pub(super) fn new(
+        program: &Program,
+        maps: &[KernelMap],
+        symbols: &KernelSymbols,
+        with: Btf,
+    ) -> Result<Self, OsError> {
         let fail = |hint| OsError::new("bind", &program.name, Errno::EINVAL).with_hint(hint);
-        let mut symbols = KernelSymbols::default();
-        let attach_btf_id = attach_target(program, &mut symbols).map_err(fail)?;
+        let attach_btf_id = attach_target(program, symbols).map_err(fail)?;
         let kfuncs = program.kfuncs.iter().map(|kfunc| symbols.function(&kfunc.name)).collect();
         let mut binder = Binder { program, maps, symbols, kfuncs };
         let insns: Vec<Insn> = program.insns.iter().map(|insn| binder.rewrite(insn)).collect();
@@ -62,7 +66,7 @@ pub(super) enum Btf {
 struct Binder<'a> {
     program: &'a Program,
     maps: &'a [KernelMap],
-    symbols: KernelSymbols,
+    symbols: &'a KernelSymbols,
     /// BTF id of each kfunc, where the kernel has it.
     kfuncs: Vec<Option<u32>>,
 }
@@ -125,7 +129,7 @@ impl Resolver for Binder<'_> {
 }
 
 /// BTF id of what a tracing program attaches to, which the verifier must know at load time.
-fn attach_target(program: &Program, symbols: &mut KernelSymbols) -> Result<u32, Hint> {
+fn attach_target(program: &Program, symbols: &KernelSymbols) -> Result<u32, Hint> {
     const TRACE_RAW_TP: u32 = 23;
     const LSM_MAC: u32 = 27;
     const TRACE_ITER: u32 = 28;

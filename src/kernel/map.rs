@@ -6,12 +6,14 @@
 #![forbid(unsafe_code)]
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use beelift_runtime::MapKind;
 use beelift_runtime::map::{MapDef, MapFlags};
 
 use super::btf::KernelBtf;
 use super::prog::KernelProgram;
+use super::sys::arena::ArenaMapping;
 use super::sys::map::{MapFd, possible_cpus as count_cpus};
 use super::sys::{self, attr};
 use super::{Errno, Hint, OsError, caps};
@@ -30,6 +32,8 @@ pub struct CreateOptions<'a> {
 pub struct KernelMap {
     fd: MapFd,
     info: MapInfo,
+    /// An arena's addresses stay taken while anyone holds the map through us.
+    arena: Option<Arc<ArenaMapping>>,
 }
 
 /// What the kernel says of a map.
@@ -130,7 +134,12 @@ impl KernelMap {
             };
             OsError::new("BPF_MAP_CREATE", &def.name, errno).with_hint(hint)
         })?;
-        Self::from_fd(fd)
+        let mut map = Self::from_fd(fd)?;
+        if def.kind == MapKind::Arena {
+            let arena = ArenaMapping::new(map.as_fd(), map.info.max_entries, map.info.extra);
+            map.arena = Some(Arc::new(arena.map_err(|errno| map.error("mmap", errno))?));
+        }
+        Ok(map)
     }
 
     fn attr(def: &MapDef, options: CreateOptions<'_>) -> Result<attr::MapCreate, OsError> {
@@ -168,7 +177,7 @@ impl KernelMap {
     pub fn from_fd(fd: OwnedFd) -> Result<Self, OsError> {
         let (fd, info) =
             MapFd::adopt(fd).map_err(|errno| OsError::new("BPF_OBJ_GET_INFO_BY_FD", "map", errno))?;
-        Ok(Self { fd, info: MapInfo::from_kernel(&info) })
+        Ok(Self { fd, info: MapInfo::from_kernel(&info), arena: None })
     }
 
     /// A second handle of the same map.
@@ -177,7 +186,7 @@ impl KernelMap {
     /// When descriptors run out.
     pub fn try_clone(&self) -> Result<Self, OsError> {
         let fd = self.fd.try_clone().map_err(|errno| self.error("dup", errno))?;
-        Ok(Self { fd, info: self.info.clone() })
+        Ok(Self { fd, info: self.info.clone(), arena: self.arena.clone() })
     }
 
     /// What the kernel said of it when it was opened.

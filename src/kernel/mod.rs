@@ -34,3 +34,4 @@ pub use pin::{Pinned, ensure_bpffs, open_pinned, unpin};
 pub use prog::{KernelProgram, LoadOptions, LogLevel, ProgramInfo, RawProgram};
 pub use ringbuf::RingBuffer;
 pub use run::{TestInput, TestResult, TestRun};
+pub use symbols::KernelSymbols;

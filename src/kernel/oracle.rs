@@ -193,7 +193,8 @@ impl Oracle {
         // Without BTF most programs load all the same, and those that need it are refused with a log.
         let btf = btf.and_then(Result::ok);
         let maps = create_maps(&program.maps, MapSetOptions { btf: btf.as_ref(), pin_directory: None })?;
-        Self::with_maps(program, maps, btf.as_ref(), fixed)
+        let options = LoadOptions { btf: btf.as_ref(), ..LoadOptions::default() };
+        Self::with_maps(program, maps, options, fixed)
     }
 
     /// Loads the fixed copy of a program with maps that exist.
@@ -203,7 +204,7 @@ impl Oracle {
     pub fn with_maps(
         program: &Program,
         maps: Vec<KernelMap>,
-        btf: Option<&KernelBtf>,
+        options: LoadOptions<'_>,
         fixed: &Fixed,
     ) -> Result<Self, OsError> {
         let input = TestInput::of(program.prog_type).ok_or_else(|| {
@@ -211,7 +212,7 @@ impl Oracle {
                 .with_hint(Hint::NoTestRun(program.prog_type))
         })?;
         let copy = fixed_copy(program, fixed);
-        let program = KernelProgram::load(&copy, &maps, LoadOptions { btf, ..LoadOptions::default() })?;
+        let program = KernelProgram::load(&copy, &maps, options)?;
         let has_frags = copy.prog_flags & XDP_HAS_FRAGS != 0;
         let sees_ethernet = matches!(copy.prog_type, ProgramType::SchedCls | ProgramType::SchedAct);
         Ok(Self { program, maps, input, has_frags, sees_ethernet })

@@ -13,6 +13,7 @@ use super::bind::{Bound, Btf};
 use super::btf::KernelBtf;
 use super::log::VerifierLog;
 use super::map::KernelMap;
+use super::symbols::KernelSymbols;
 use super::sys::{self, LoadArgs, attr};
 use super::{Errno, Hint, OsError, caps, probe};
 use crate::isa::Slot;
@@ -21,11 +22,19 @@ use crate::link::Program;
 /// The kernel keeps the tail of a longer log; older kernels fail, so we ask for much.
 const LOG_SIZE: usize = 16 << 20;
 
+/// Slots of a program whose log is usually short.
+const SMALL_PROGRAM: usize = 4096;
+
+/// Bytes of such a log.
+const SMALL_LOG: usize = 1 << 16;
+
 /// How to load.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LoadOptions<'a> {
     /// Types of the object, loaded: gives the kernel function and line information.
     pub btf: Option<&'a KernelBtf>,
+    /// The kernel's names, to be shared by many loads.
+    pub symbols: Option<&'a KernelSymbols>,
     /// Interface to load for (`xdp` bound to a device), or 0.
     pub ifindex: u32,
     /// What the kernel's verifier should write even when it accepts.
@@ -110,6 +119,8 @@ pub struct ProgramInfo {
     pub map_ids: Vec<u32>,
     /// Id of its BTF, or 0.
     pub btf_id: u32,
+    /// Source lines that the kernel knows of it.
+    pub line_count: u32,
     /// Who loaded it.
     pub uid: u32,
 }
@@ -121,7 +132,9 @@ impl KernelProgram {
     /// A missing capability by name, a program type this kernel lacks, a kfunc or symbol it does not have, or
     /// its verifier's log at the instruction and source line.
     pub fn load(program: &Program, maps: &[KernelMap], options: LoadOptions<'_>) -> Result<Self, OsError> {
-        let bound = Bound::new(program, maps, options.btf.map_or(Btf::None, |_| Btf::Loaded))?;
+        let own = KernelSymbols::default();
+        let symbols = options.symbols.unwrap_or(&own);
+        let bound = Bound::new(program, maps, symbols, options.btf.map_or(Btf::None, |_| Btf::Loaded))?;
         let error = |errno| OsError::new("BPF_PROG_LOAD", &program.name, errno);
         let license = CString::new(program.license.as_str()).map_err(|_| error(Errno::EINVAL))?;
         let args = LoadArgs {
@@ -188,14 +201,23 @@ impl KernelProgram {
         if errno == Errno::ENOSYS || (errno == Errno::EPERM && !missing.is_empty()) {
             return Err(error(errno).with_hint(caps::explain(errno, missing)));
         }
-        let mut log = vec![0; LOG_SIZE];
-        let errno = match load_again(args, &mut log, 1) {
+        // Zeroing a large log takes longer than rejecting a small program.
+        let small = args.slots.len() <= SMALL_PROGRAM;
+        let mut log = vec![0; if small { SMALL_LOG } else { LOG_SIZE }];
+        let mut result = load_again(args, &mut log, 1);
+        if small && matches!(result, Err(Errno::ENOSPC)) {
+            log = vec![0; LOG_SIZE];
+            result = load_again(args, &mut log, 1);
+        }
+        let errno = match result {
             // The first failure was not the program's: memory, a signal.
             Ok(fd) => {
                 let (name, attach_type) = (args.name.to_owned(), args.attach_type);
                 return Ok(Self { fd, name, prog_type, attach_type, log: String::new() });
             }
-            Err(again) => again.max(errno),
+            // With a log that is too small this would be ENOSPC, whatever the program did.
+            Err(Errno::ENOSPC) => errno,
+            Err(again) => again,
         };
         let log = VerifierLog::parse(sys::text(&log));
         let hint = explain(errno, &log, args, prog_type);
@@ -279,6 +301,7 @@ impl ProgramInfo {
             run_count: info.run_cnt,
             map_ids,
             btf_id: info.btf_id,
+            line_count: info.nr_line_info,
             uid: info.created_by_uid,
         }
     }

@@ -1,52 +1,56 @@
 //! Names of the running kernel: functions, variables and types by BTF id, plain symbols by address.
 //!
-//! In: names. Out: numbers. Read when first asked for, since most programs need none.
+//! In: names. Out: numbers. Read when first asked for, since most programs need none; who loads many programs
+//! shares one [`KernelSymbols`] between them, because reading takes milliseconds.
 #![forbid(unsafe_code)]
 
-use std::cell::OnceCell;
+use std::sync::OnceLock;
 
 use super::btf::vmlinux_bytes;
-use crate::btf::Btf;
+use crate::btf::{Btf, Kind};
 
-/// The kernel's names, read lazily.
+/// Names of the running kernel, read when first asked for.
 #[derive(Debug, Default)]
-pub(super) struct KernelSymbols {
-    btf: OnceCell<Option<Btf>>,
+pub struct KernelSymbols {
+    btf: OnceLock<Option<Btf>>,
 }
 
 impl KernelSymbols {
+    /// The kernel's own types; `None` in a kernel built without them.
+    #[must_use]
+    pub fn btf(&self) -> Option<&Btf> {
+        self.btf.get_or_init(|| Btf::parse(&vmlinux_bytes().ok()?).ok()).as_ref()
+    }
+
     /// BTF id of a kernel function.
-    pub(super) fn function(&self, name: &str) -> Option<u32> {
-        self.find(name, Kind::Function)
+    #[must_use]
+    pub fn function(&self, name: &str) -> Option<u32> {
+        self.find(name, |kind| matches!(kind, Kind::Func { .. }))
     }
 
     /// BTF id of a kernel variable or function.
-    pub(super) fn object(&self, name: &str) -> Option<u32> {
-        self.find(name, Kind::Variable).or_else(|| self.find(name, Kind::Function))
+    #[must_use]
+    pub fn object(&self, name: &str) -> Option<u32> {
+        self.find(name, |kind| matches!(kind, Kind::Var { .. })).or_else(|| self.function(name))
     }
 
     /// BTF id of a typedef.
-    pub(super) fn typedef(&self, name: &str) -> Option<u32> {
-        self.find(name, Kind::Typedef)
+    #[must_use]
+    pub fn typedef(&self, name: &str) -> Option<u32> {
+        self.find(name, |kind| matches!(kind, Kind::Typedef(_)))
     }
 
     /// Address of a symbol, or `None`: there is none of that name, or we may not see addresses.
-    pub(super) fn address(&self, name: &str) -> Option<u64> {
+    #[must_use]
+    pub fn address(&self, name: &str) -> Option<u64> {
         let symbols = std::fs::read_to_string("/proc/kallsyms").ok()?;
         let line = symbols.lines().find(|line| line.split_whitespace().nth(2) == Some(name))?;
         let address = u64::from_str_radix(line.split_whitespace().next()?, 16).ok()?;
         (address != 0).then_some(address)
     }
 
-    fn find(&self, _name: &str, _kind: Kind) -> Option<u32> {
-        let _btf = self.btf.get_or_init(|| Btf::parse(&vmlinux_bytes().ok()?).ok()).as_ref()?;
-        None
+    fn find(&self, name: &str, is_wanted: fn(&Kind<'_>) -> bool) -> Option<u32> {
+        let btf = self.btf()?;
+        btf.named(name).find(|&id| is_wanted(&btf.type_at(id).kind)).map(|id| id.0)
     }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Kind {
-    Function,
-    Variable,
-    Typedef,
 }

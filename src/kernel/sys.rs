@@ -8,6 +8,7 @@
 //! INV-5: every pointer in an attribute lives across the call, and its length is what the attribute says.
 //! INV-12: a descriptor that a command returns belongs to its caller and to nobody else.
 
+pub(crate) mod arena;
 pub(crate) mod attr;
 pub(crate) mod map;
 pub(crate) mod ring;

@@ -7,16 +7,18 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use beelift::elf::Object;
 use beelift::isa::{
-    AluOp, Callee, CmpOp, Const64, Insn, InsnId, MapSlot, Operand, Pc, Reg, Sign, Size, Slot, Width,
+    AluOp, Callee, CmpOp, Const64, Insn, InsnId, KfuncSlot, KsymSlot, MapSlot, Operand, Pc, Reg, Sign, Size,
+    Slot, Width,
 };
 use beelift::kernel::oracle::{self, Input};
 use beelift::kernel::{
-    AttachPoint, CreateOptions, Errno, Fixed, Hint, KernelMap, KernelProgram, LoadOptions, LogLevel,
-    MapSetOptions, Oracle, OsError, RawProgram, RingBuffer, TestInput, TestRun, caps, create_maps, list, pin,
-    possible_cpus, probe, unpin,
+    AttachPoint, CreateOptions, Errno, Fixed, Hint, KernelBtf, KernelMap, KernelProgram, LoadOptions,
+    LogLevel, MapSetOptions, Oracle, OsError, RawProgram, RingBuffer, TestInput, TestRun, caps, create_maps,
+    list, pin, possible_cpus, probe, unpin,
 };
-use beelift::link::Program;
+use beelift::link::{Kfunc, Ksym, LinkOptions, Program, link};
 use beelift::runtime::ctx::ProgramType;
 use beelift::runtime::map::{MapDef, MapFlags, MapKind};
 use beelift::runtime::privilege::Capabilities;
@@ -233,6 +235,91 @@ kernel_test! {
         let text = error.to_string();
         assert!(text.contains("pc 2: R7 !read_ok"), "{text}");
         assert!(text.contains("prog.c:5:1: return y;"), "{text}");
+    }
+
+    fn a_log_longer_than_the_first_buffer_keeps_its_end() {
+        // 4000 turns of a loop, some 100 bytes of log each, and then a register nobody wrote.
+        let insns = [
+            mov(Reg::R6, 0),
+            Insn::Alu { op: AluOp::Add, width: Width::W64, dst: Reg::R6, src: Operand::Imm(1) },
+            Insn::Branch {
+                op: CmpOp::Lt, width: Width::W64, lhs: Reg::R6, rhs: Operand::Imm(4000), to: InsnId(1),
+            },
+            copy(Reg::R0, Reg::R7),
+            Insn::Exit,
+        ];
+        let bad = program(ProgramType::Xdp, &insns, &[]);
+        let error = KernelProgram::load(&bad, &[], LoadOptions::default()).unwrap_err();
+        let log = error.log.as_deref().expect("a log");
+        assert_eq!((error.errno, log.message.as_str(), log.at), (Errno::EACCES, "R7 !read_ok", Some(Pc(3))));
+        assert!(log.text.len() > 100_000);
+    }
+
+    fn example_objects_load_with_types_and_lines() {
+        for name in ["firewall", "balancer", "ratelimit", "flowmon"] {
+            let path = format!("{}/examples/{name}.bpf.o", env!("CARGO_MANIFEST_DIR"));
+            let object = Object::parse(&std::fs::read(path).unwrap()).unwrap();
+            let btf = KernelBtf::load(&object.btf().expect("types").to_kernel_bytes()).unwrap();
+            let options = MapSetOptions { btf: Some(&btf), pin_directory: None };
+            let maps = create_maps(object.maps(), options).unwrap();
+            assert!(maps.iter().any(|map| map.info().btf_value != 0), "{name}: maps without types");
+            for def in object.programs() {
+                let linked = link(&object, &def.name, &LinkOptions::default()).unwrap();
+                let options = LoadOptions { btf: Some(&btf), ..LoadOptions::default() };
+                let loaded = KernelProgram::load(&linked, &maps, options).unwrap();
+                let info = loaded.info().unwrap();
+                assert_eq!(info.btf_id, btf.id().unwrap(), "{name}");
+                assert!(info.line_count as usize > linked.insns.len() / 8, "{name}: {}", info.line_count);
+                // The first instruction replaced by one that reads an unwritten register: the log is at its line.
+                let mut broken = linked.clone();
+                broken.insns[0] = copy(Reg::R9, Reg::R5);
+                let error = KernelProgram::load(&broken, &maps, options).unwrap_err();
+                let line = error.log.as_ref().and_then(|log| log.line.as_ref()).expect("a source line");
+                assert!(line.file.ends_with(".bpf.c") || line.file.ends_with(".bpf.h"), "{error}");
+                assert!(!line.text.is_empty() && error.to_string().contains(line.text.trim()), "{error}");
+            }
+        }
+    }
+
+    fn a_program_of_an_arena_loads() {
+        let mut def = MapDef::new("arena", MapKind::Arena, 0, 0, 16);
+        def.flags = MapFlags::MMAPABLE;
+        let insns = [Insn::Const { dst: Reg::R1, value: Const64::Map(MapSlot(0)) }, mov(Reg::R0, 0), Insn::Exit];
+        let program = program(ProgramType::Syscall, &insns, &[def]);
+        let program = Program { prog_flags: 1 << 4, ..program };
+        Oracle::load(&program, &fixed()).unwrap();
+    }
+
+    fn kernel_functions_are_found_by_name() {
+        let mut rcu = program(
+            ProgramType::SchedCls,
+            &[
+                Insn::Call(Callee::Kfunc { kfunc: KfuncSlot(0), module: 0 }),
+                Insn::Call(Callee::Kfunc { kfunc: KfuncSlot(1), module: 0 }),
+                mov(Reg::R0, 0),
+                Insn::Exit,
+            ],
+            &[],
+        );
+        let kfunc = |name: &str, weak| Kfunc { name: name.to_owned(), weak, btf_func: 0 };
+        rcu.kfuncs = vec![kfunc("bpf_rcu_read_lock", false), kfunc("bpf_rcu_read_unlock", false)];
+        let load = |program: &Program| KernelProgram::load(program, &[], LoadOptions::default());
+        load(&rcu).unwrap();
+        rcu.kfuncs[1] = kfunc("bpf_no_such_function", false);
+        assert_eq!(load(&rcu).unwrap_err().hint, Hint::KfuncMissing("bpf_no_such_function".to_owned()));
+        // A weak one may be missing where the program cannot reach it, and only there.
+        rcu.kfuncs[1] = kfunc("bpf_no_such_function", true);
+        assert_eq!(load(&rcu).unwrap_err().hint, Hint::Rejected);
+        rcu.insns[0] = Insn::Const { dst: Reg::R1, value: Const64::Ksym(KsymSlot(0)) };
+        rcu.insns.insert(
+            1,
+            Insn::Branch { op: CmpOp::Eq, width: Width::W64, lhs: Reg::R1, rhs: Operand::Imm(0), to: InsnId(3) },
+        );
+        let ksym = |weak| Ksym { name: "bpf_no_such_function".to_owned(), weak, btf_type: 1 };
+        rcu.ksyms = vec![ksym(true)];
+        load(&rcu).unwrap();
+        rcu.ksyms = vec![ksym(false)];
+        assert_eq!(load(&rcu).unwrap_err().hint, Hint::SymbolMissing("bpf_no_such_function".to_owned()));
     }
 
     fn a_type_the_kernel_lacks_is_named() {
