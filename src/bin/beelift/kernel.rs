@@ -8,7 +8,8 @@ use std::path::Path;
 
 use beelift::elf::MapEntry;
 use beelift::kernel::{
-    self, Hint, KernelBtf, KernelMap, KernelProgram, LoadOptions, LogLevel, MapSetOptions, OsError,
+    self, Hint, KernelBtf, KernelMap, KernelProgram, KernelSymbols, LoadOptions, LogLevel, MapSetOptions,
+    OsError,
 };
 use beelift::link::Program;
 
@@ -19,6 +20,7 @@ use crate::source::Opened;
 /// An object's maps in the kernel.
 pub(crate) struct Side {
     btf: Option<KernelBtf>,
+    symbols: KernelSymbols,
     pub(crate) maps: Vec<KernelMap>,
 }
 
@@ -30,12 +32,13 @@ impl Side {
         let btf = types.and_then(|btf| KernelBtf::load(&btf.to_kernel_bytes()).ok());
         let options = MapSetOptions { btf: btf.as_ref(), pin_directory: pins };
         let maps = kernel::create_maps(opened.maps(), options)?;
-        Ok(Self { btf, maps })
+        Ok(Self { btf, symbols: KernelSymbols::default(), maps })
     }
 
     /// Loads a program.
     pub(crate) fn load(&self, program: &Program, log: LogLevel) -> Result<KernelProgram, OsError> {
-        let options = LoadOptions { btf: self.btf.as_ref(), ifindex: 0, log };
+        let (btf, symbols) = (self.btf.as_ref(), Some(&self.symbols));
+        let options = LoadOptions { btf, symbols, log, ..LoadOptions::default() };
         KernelProgram::load(program, &self.maps, options)
     }
 
