@@ -5,11 +5,13 @@
 //!
 //! * `; test run: ENGINE…`: the program runs on `interp`, `jit`, `kernel`.
 //! * `; test refuse: decode kernel`: there is no body; the bytes of each `refuse` line are no program.
+//! * `; test verify: beelift kernel`: the program is accepted or rejected, as the `verify` line says.
 //! * `; type: NAME`: program type as bpftool spells it, `syscall` if left out.
 //! * `; case WORD… -> RESULT`: a run on a context of 64-bit words. A result is r0, followed by `|` and the words
 //!   after the run where they changed; or `trap` and why.
 //! * `; cross WORD… -> hash …`: a run for every pair of the words and a third word 0, judged by a hash of all results.
 //! * `; packet HEX -> RESULT`: a run on a packet.
+//! * `; verify -> accept`, or `; verify -> reject CODE` with the code of the reason, which the kernel does not know.
 //! * `; refuse SLOT… -> MESSAGE`: bytes of slots in hexadecimal, and the decoder's message.
 //!
 //! The kernel shows 32 bits of r0: the rest is judged where a program stores it. It cannot run what traps.
@@ -31,6 +33,8 @@ pub(crate) enum Test {
     Run(Engine),
     /// `; test refuse: …`: the bytes of each `; refuse` line are no program (for the kernel: it agrees).
     Refuse(Engine),
+    /// `; test verify: …`: the verifier (for the kernel: its verifier) accepts or rejects the program.
+    Verify(Engine),
 }
 
 /// A file under `tests/cases`.
@@ -91,6 +95,10 @@ impl CaseFile {
             for name in engines.split_whitespace() {
                 self.tests.push(Test::Refuse(Engine::from_name(name)?));
             }
+        } else if let Some(engines) = header.strip_prefix("test verify:") {
+            for name in engines.split_whitespace() {
+                self.tests.push(Test::Verify(Engine::from_name(name)?));
+            }
         } else if let Some(name) = header.strip_prefix("type:") {
             let known = ProgramType::ALL.iter().find(|known| known.name() == name.trim());
             self.program_type = *known.ok_or_else(|| format!("unknown program type {name}"))?;
@@ -104,6 +112,7 @@ impl CaseFile {
                     let bytes = bytes(&arguments.replace(' ', ""))?;
                     (Vec::new(), Slot::from_bytes(&bytes).ok_or("not a multiple of eight bytes")?)
                 }
+                "verify" => (Vec::new(), Vec::new()),
                 _ => return Ok(()), // A comment with an arrow.
             };
             let (left, right) = (left.trim().to_owned(), right.trim().to_owned());
@@ -124,14 +133,34 @@ impl CaseFile {
         match test {
             Test::Run(engine) => self.check_run(engine),
             Test::Refuse(engine) => self.check_refused(engine),
+            Test::Verify(engine) => self.check_verified(engine),
         }
+    }
+
+    fn check_verified(&self, engine: Engine) -> Result<(), String> {
+        let program = self.program()?;
+        let mut wrong = String::new();
+        for expectation in self.expectations.iter().filter(|expectation| expectation.is_verdict()) {
+            let (found, expected) = if engine == Engine::Kernel {
+                let first = expectation.right.split(' ').next().unwrap_or_default();
+                (crate::engines::kernel_verdict(&program)?, first.to_owned())
+            } else {
+                (crate::engines::verdict(&program), expectation.right.clone())
+            };
+            // Behind our own verdict stands what it is about.
+            let verdict = found.lines().next().unwrap_or_default();
+            if verdict != expected {
+                let _ = writeln!(wrong, "line {}: {expected}, but {found}", expectation.line + 1);
+            }
+        }
+        if wrong.is_empty() { Ok(()) } else { Err(wrong) }
     }
 
     fn check_run(&self, engine: Engine) -> Result<(), String> {
         let program = self.program()?;
         let mut session = Session::new(engine, &program)?;
         let mut wrong = String::new();
-        for expectation in &self.expectations {
+        for expectation in self.expectations.iter().filter(|expectation| !expectation.is_verdict()) {
             let outcomes = expectation.run(&mut session)?;
             let found = render(engine, &outcomes);
             let expected = if engine == Engine::Kernel {
@@ -203,7 +232,10 @@ impl CaseFile {
         let mut lines: Vec<_> = self.source.lines().map(str::to_owned).collect();
         let mut session = None;
         for expectation in &self.expectations {
-            let found = if expectation.inputs.is_empty() {
+            let found = if expectation.is_verdict() {
+                let found = crate::engines::verdict(&self.program()?);
+                found.lines().next().unwrap_or_default().to_owned()
+            } else if expectation.inputs.is_empty() {
                 refusal(&expectation.slots)
             } else {
                 if session.is_none() {
@@ -227,6 +259,9 @@ impl CaseFile {
 const SLEEPABLE: u32 = 1 << 4;
 
 impl Expectation {
+    fn is_verdict(&self) -> bool {
+        self.left == "verify"
+    }
     fn run(&self, session: &mut Session) -> Result<Vec<Outcome>, String> {
         self.inputs.iter().map(|input| session.run(input)).collect()
     }

@@ -27,7 +27,7 @@ pub(crate) enum Engine {
 impl Engine {
     pub(crate) fn from_name(name: &str) -> Result<Self, String> {
         match name {
-            "interp" | "decode" => Ok(Self::Interp),
+            "interp" | "decode" | "beelift" => Ok(Self::Interp),
             "jit" => Ok(Self::Jit),
             "kernel" => Ok(Self::Kernel),
             _ => Err(format!("unknown engine {name}")),
@@ -176,6 +176,24 @@ fn words_of(bytes: &[u8]) -> Vec<u64> {
     bytes.as_chunks::<8>().0.iter().map(|&word| u64::from_le_bytes(word)).collect()
 }
 
+/// What our verifier says: `accept`, or `reject` with the code of the reason; then, in further lines, the details.
+pub(crate) fn verdict(program: &Program) -> String {
+    use beelift::verify::{Failure, Options, verify};
+    match verify(program.clone(), &Options::default()) {
+        Ok(_) => "accept".to_owned(),
+        Err(Failure::Rejected(rejected)) => format!("reject {}\n{rejected}", rejected.reason.code()),
+        Err(error) => format!("unsupported\n{error}"),
+    }
+}
+
+/// What the kernel's verifier says: `accept` or `reject`.
+pub(crate) fn kernel_verdict(program: &Program) -> Result<String, String> {
+    #[cfg(feature = "kernel")]
+    return kernel::verdict(program);
+    #[cfg(not(feature = "kernel"))]
+    Err(format!("{}: built without the kernel engine", program.name))
+}
+
 /// Whether programs can be loaded into the kernel here.
 pub(crate) fn kernel_is_usable() -> bool {
     if std::env::var("BEELIFT_REQUIRE_KERNEL").is_ok_and(|value| value == "1") {
@@ -257,6 +275,14 @@ mod kernel {
             Input::Packet(_) => Input::Packet(found.packet),
         };
         Ok(Outcome::Done { r0: u64::from(found.retval), output: (output != *input).then_some(output) })
+    }
+
+    pub(super) fn verdict(program: &Program) -> Result<String, String> {
+        match load(program) {
+            Ok(_) => Ok("accept".to_owned()),
+            Err(error) if error.log.is_some() => Ok("reject".to_owned()),
+            Err(error) => Err(error.to_string()),
+        }
     }
 
     pub(super) fn refuses(program_type: ProgramType, slots: &[Slot]) -> Result<(), String> {

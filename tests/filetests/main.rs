@@ -60,6 +60,8 @@ fn add_trials(trials: &mut Vec<Trial>, name: &str, file: Arc<CaseFile>, kernel: 
             Test::Run(Engine::Jit) => ("jit", !cfg!(feature = "jit")),
             Test::Run(Engine::Kernel) | Test::Refuse(Engine::Kernel) => ("kernel", !kernel),
             Test::Refuse(Engine::Interp | Engine::Jit) => ("decode", false),
+            Test::Verify(Engine::Interp | Engine::Jit) => ("verify", false),
+            Test::Verify(Engine::Kernel) => ("kernel verifier", !kernel),
         };
         let trial = Trial::test(name.to_owned(), move || file.check(test).map_err(Failed::from));
         trials.push(trial.with_kind(kind).with_ignored_flag(ignored));
