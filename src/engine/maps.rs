@@ -4,9 +4,11 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
 
+use beelift_runtime::map::ringbuf::RingbufMap;
 use beelift_runtime::map::{Map, MapDef, MapError, MapKind, UpdateFlags};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
+use super::compare::{evicts, hex};
 use super::error::Error;
 
 /// A map of a loaded collection.
@@ -29,6 +31,35 @@ pub enum Element {
     Value(Vec<u8>),
     /// One value for each CPU slot.
     PerCpu(Vec<Vec<u8>>),
+}
+
+/// What a map holds at one moment.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Contents {
+    /// Type.
+    pub kind: MapKind,
+    /// Elements sorted by key.
+    pub elements: Vec<(Vec<u8>, Element)>,
+    /// Records of a ring buffer, oldest first.
+    pub records: Vec<Vec<u8>>,
+    /// Most elements it can hold.
+    pub capacity: usize,
+    /// Whether it forgets elements by itself when it is full.
+    pub evicts: bool,
+}
+
+impl Contents {
+    /// One line an element or record, for messages.
+    pub fn lines(&self) -> impl Iterator<Item = String> {
+        let elements = self.elements.iter().map(|(key, element)| match element {
+            Element::Value(value) => format!("{}: {}", hex(key), hex(value)),
+            Element::PerCpu(values) => {
+                let values: Vec<_> = values.iter().map(|value| hex(value)).collect();
+                format!("{}: [{}]", hex(key), values.join(", "))
+            }
+        });
+        elements.chain(self.records.iter().map(|record| format!("record {}", hex(record))))
+    }
 }
 
 impl MapHandle {
@@ -228,6 +259,60 @@ impl MapHandle {
         }
         elements.sort();
         Ok(elements)
+    }
+
+    /// All that the map holds: elements sorted by key, or the records of a ring buffer (which are consumed).
+    ///
+    /// # Errors
+    /// The map cannot be read.
+    pub fn contents(&self) -> Result<Contents, Error> {
+        let def = self.def();
+        let mut contents = Contents {
+            kind: def.kind,
+            elements: Vec::new(),
+            records: Vec::new(),
+            capacity: def.max_entries as usize,
+            evicts: evicts(def.kind),
+        };
+        match def.kind {
+            MapKind::Ringbuf => contents.records = self.drain()?,
+            // Nothing in them can be listed.
+            MapKind::UserRingbuf | MapKind::BloomFilter | MapKind::Arena | MapKind::StructOps => {}
+            MapKind::Queue | MapKind::Stack | MapKind::PerfEventArray | MapKind::StackTrace => {}
+            MapKind::SkStorage | MapKind::InodeStorage | MapKind::TaskStorage | MapKind::CgrpStorage => {}
+            MapKind::CgroupStorage | MapKind::PercpuCgroupStorage | MapKind::InsnArray => {}
+            MapKind::ProgArray | MapKind::CgroupArray | MapKind::ArrayOfMaps | MapKind::HashOfMaps => {}
+            MapKind::Sockmap | MapKind::Sockhash | MapKind::Xskmap | MapKind::ReuseportSockarray => {}
+            MapKind::Hash
+            | MapKind::Array
+            | MapKind::PercpuHash
+            | MapKind::PercpuArray
+            | MapKind::LruHash
+            | MapKind::LruPercpuHash
+            | MapKind::LpmTrie
+            | MapKind::Devmap
+            | MapKind::DevmapHash
+            | MapKind::Cpumap => contents.elements = self.elements()?,
+        }
+        Ok(contents)
+    }
+
+    /// Takes all records out of a ring buffer.
+    ///
+    /// # Errors
+    /// Another type of map, or somebody else consumes it now.
+    pub fn drain(&self) -> Result<Vec<Vec<u8>>, Error> {
+        match &self.backing {
+            Backing::User(map) => map
+                .as_any()
+                .downcast_ref::<RingbufMap>()
+                .ok_or(MapError::NotSupported)
+                .and_then(|ring| ring.consumer().ok_or(MapError::Busy))
+                .map(|mut consumer| consumer.drain())
+                .map_err(|error| self.failed("drain", error)),
+            #[cfg(feature = "kernel")]
+            Backing::Kernel(map, _) => Ok(crate::kernel::RingBuffer::open(map)?.drain()),
+        }
     }
 
     /// A view of the map with keys and values of Rust types.

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod collection;
+pub mod compare;
 mod error;
 mod maps;
 mod program;
@@ -17,7 +18,7 @@ use beelift_runtime::environment::{Environment, HostEnvironment};
 
 pub use collection::{Collection, LoadTimes};
 pub use error::Error;
-pub use maps::{Element, MapHandle, TypedMap};
+pub use maps::{Contents, Element, MapHandle, TypedMap};
 pub use program::{Backend, Loaded};
 pub use record::{Input, Record};
 

@@ -45,6 +45,13 @@ pub struct Loaded {
     times: LoadTimes,
 }
 
+/// Holds the thread where it is.
+#[derive(Default)]
+pub(super) struct Pinned {
+    #[cfg(feature = "kernel")]
+    _guard: Option<crate::kernel::oracle::OnCpu>,
+}
+
 pub(super) enum Body {
     #[cfg(feature = "jit")]
     Jit(crate::exec::JitProgram),
@@ -150,6 +157,17 @@ impl Loaded {
             fuel: self.shared.fuel,
             cpu: slot.as_ref().map_or(0, CpuSlot::index),
         })
+    }
+
+    /// Keeps the thread on CPU 0 while runs in the kernel are compared with ours; nothing for other backends.
+    pub(super) fn pin_for_comparison(&self) -> Result<Pinned, Error> {
+        match &self.body {
+            #[cfg(feature = "jit")]
+            Body::Jit(_) => Ok(Pinned::default()),
+            Body::Interp(_) => Ok(Pinned::default()),
+            #[cfg(feature = "kernel")]
+            Body::Kernel(_) => Ok(Pinned { _guard: Some(crate::kernel::oracle::OnCpu::pin(0)?) }),
+        }
     }
 
     /// Runs the program on one input in a context of its own, and says what was left behind.

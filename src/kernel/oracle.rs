@@ -183,6 +183,46 @@ pub struct Oracle {
     sees_ethernet: bool,
 }
 
+/// Why the kernel's result for an input says nothing about ours, if so: it takes no such input, or shows the
+/// program only a part of it.
+#[must_use]
+pub fn incomparable(program: &Program, input: Input<'_>) -> Option<&'static str> {
+    let has_frags = program.prog_flags & XDP_HAS_FRAGS != 0;
+    TestInput::of(program.prog_type).and_then(|kind| incomparable_for(kind, has_frags, input))
+}
+
+fn incomparable_for(kind: TestInput, has_frags: bool, input: Input<'_>) -> Option<&'static str> {
+    let length = input.packet.len().saturating_sub(input.metadata as usize);
+    match kind {
+        TestInput::Xdp | TestInput::Skb | TestInput::FlowDissector if length < ETHERNET => {
+            Some("the kernel takes no packet below 14 bytes")
+        }
+        TestInput::Xdp if input.metadata > XDP_METADATA || !input.metadata.is_multiple_of(4) => {
+            Some("the kernel takes metadata in words, up to 216 bytes")
+        }
+        TestInput::Xdp if length > LINEAR_PACKET && !has_frags => {
+            Some("over 3520 bytes the kernel's packet is in fragments, and the program does not take them")
+        }
+        TestInput::Xdp if length > XDP_PACKET => Some("the kernel takes no packet over 73152 bytes"),
+        TestInput::Skb if length > SKB_PACKET => {
+            Some("the kernel takes no packet over 3712 bytes for this type")
+        }
+        TestInput::Skb if length < ETHERNET + network_header(input.packet) => {
+            Some("the kernel takes no packet that ends inside its IP header for this type")
+        }
+        TestInput::Netfilter if length < 20 => {
+            Some("the kernel takes no packet below 20 bytes for this type")
+        }
+        TestInput::Xdp
+        | TestInput::Skb
+        | TestInput::FlowDissector
+        | TestInput::Netfilter
+        | TestInput::SkLookup
+        | TestInput::RawTracepoint
+        | TestInput::Syscall => None,
+    }
+}
+
 impl Oracle {
     /// Loads the fixed copy of a program with maps of its own.
     ///
@@ -250,39 +290,10 @@ impl Oracle {
         Ok(Outcome { retval: result.retval, packet, metadata, context: result.ctx_out })
     }
 
-    /// Why the kernel's result for an input says nothing about ours, if so: it takes no such input, or shows the
-    /// program only a part of it.
+    /// See the function [`incomparable`].
     #[must_use]
     pub fn incomparable(&self, input: Input<'_>) -> Option<&'static str> {
-        let length = input.packet.len().saturating_sub(input.metadata as usize);
-        match self.input {
-            TestInput::Xdp | TestInput::Skb | TestInput::FlowDissector if length < ETHERNET => {
-                Some("the kernel takes no packet below 14 bytes")
-            }
-            TestInput::Xdp if input.metadata > XDP_METADATA || !input.metadata.is_multiple_of(4) => {
-                Some("the kernel takes metadata in words, up to 216 bytes")
-            }
-            TestInput::Xdp if length > LINEAR_PACKET && !self.has_frags => Some(
-                "over 3520 bytes the kernel's packet is in fragments, and the program does not take them",
-            ),
-            TestInput::Xdp if length > XDP_PACKET => Some("the kernel takes no packet over 73152 bytes"),
-            TestInput::Skb if length > SKB_PACKET => {
-                Some("the kernel takes no packet over 3712 bytes for this type")
-            }
-            TestInput::Skb if length < ETHERNET + network_header(input.packet) => {
-                Some("the kernel takes no packet that ends inside its IP header for this type")
-            }
-            TestInput::Netfilter if length < 20 => {
-                Some("the kernel takes no packet below 20 bytes for this type")
-            }
-            TestInput::Xdp
-            | TestInput::Skb
-            | TestInput::FlowDissector
-            | TestInput::Netfilter
-            | TestInput::SkLookup
-            | TestInput::RawTracepoint
-            | TestInput::Syscall => None,
-        }
+        incomparable_for(self.input, self.has_frags, input)
     }
 
     /// The kernel's maps, in the order of `Program::maps`.

@@ -1,0 +1,220 @@
+//! The same inputs on several engines, and the first place where they differ.
+//!
+//! In: linked programs, inputs, initial map contents. Out: a [`Comparison`] with a column an engine. Clock, random
+//! numbers and CPU number are the same in all of them; maps are compared sorted by key, LRU maps only while they
+//! are below capacity (what is evicted is not defined).
+#![forbid(unsafe_code)]
+
+use std::sync::Arc;
+
+use beelift_runtime::environment::{Environment, FixedEnvironment};
+use beelift_runtime::map::MapKind;
+
+use super::maps::{Contents, Element};
+use super::record::{Input, Record};
+use super::{Backend, Choice, Collection, Engine, EngineBuilder, Error, Loaded};
+use crate::link::Program;
+
+/// What to run on every engine.
+pub struct Trial<'a> {
+    /// The program.
+    pub program: &'a Program,
+    /// Inputs, in order; maps persist from one to the next.
+    pub inputs: &'a [Input],
+    /// Elements put into maps before the first run: map name, key, value.
+    pub elements: &'a [(String, Vec<u8>, Element)],
+    /// What clocks show and which number is random.
+    pub environment: FixedEnvironment,
+}
+
+/// One engine's results.
+#[derive(Debug)]
+pub struct Column {
+    /// Which.
+    pub backend: Backend,
+    /// Results, or why there are none.
+    pub outcome: Result<Outcome, Error>,
+}
+
+/// What one engine did.
+#[derive(Debug)]
+pub struct Outcome {
+    /// A record for each input, `None` where the engine does not take such an input.
+    pub records: Vec<Result<Record, &'static str>>,
+    /// Maps afterwards, by name.
+    pub maps: Vec<(String, Contents)>,
+}
+
+/// Columns and their first difference.
+#[derive(Debug)]
+pub struct Comparison {
+    /// In the order asked for.
+    pub columns: Vec<Column>,
+    /// The first difference from the first column that ran.
+    pub difference: Option<Difference>,
+}
+
+/// Two engines that disagree.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Difference {
+    /// The engines.
+    pub backends: (Backend, Backend),
+    /// Index of the input, or `None` when maps differ afterwards.
+    pub input: Option<usize>,
+    /// What differs: `return value`, `packet`, `context`, ``map `name` ``.
+    pub what: String,
+    /// Both sides, as text.
+    pub values: (String, String),
+}
+
+impl Comparison {
+    /// Whether at least two engines ran and none disagreed.
+    #[must_use]
+    pub fn agrees(&self) -> bool {
+        self.difference.is_none()
+    }
+    /// How many engines ran.
+    #[must_use]
+    pub fn ran(&self) -> usize {
+        self.columns.iter().filter(|column| column.outcome.is_ok()).count()
+    }
+}
+
+impl Trial<'_> {
+    /// Runs everything on these engines. `builder` gives verifier options and the like.
+    #[must_use]
+    pub fn compare(&self, backends: &[Backend], builder: &dyn Fn() -> EngineBuilder) -> Comparison {
+        let columns: Vec<Column> = backends
+            .iter()
+            .map(|&backend| Column { backend, outcome: self.run(backend, builder()) })
+            .collect();
+        let difference = first_difference(&columns);
+        Comparison { columns, difference }
+    }
+
+    fn run(&self, backend: Backend, builder: EngineBuilder) -> Result<Outcome, Error> {
+        let choice = match backend {
+            Backend::Jit => Choice::Jit,
+            Backend::Interpreter => Choice::Interpreter,
+            Backend::Kernel => Choice::Kernel,
+        };
+        let environment: Arc<dyn Environment> = Arc::new(self.environment.clone());
+        let engine = builder.backend(choice).environment(environment).deterministic(true).build()?;
+        let collection = engine.load_linked(vec![self.program.clone()])?;
+        self.run_loaded(&collection)
+    }
+
+    fn run_loaded(&self, collection: &Collection) -> Result<Outcome, Error> {
+        for (map, key, element) in self.elements {
+            collection.map(map)?.update(key, element, 0)?;
+        }
+        let program = &collection.programs()[0];
+        let _pinned = program.pin_for_comparison()?;
+        let mut records = Vec::with_capacity(self.inputs.len());
+        for input in self.inputs {
+            records.push(match incomparable(program, input) {
+                Some(why) => Err(why),
+                None => Ok(program.run_input(input)?),
+            });
+        }
+        let maps = collection
+            .maps()
+            .iter()
+            .map(|map| Ok((map.def().name.clone(), map.contents()?)))
+            .collect::<Result<_, Error>>()?;
+        Ok(Outcome { records, maps })
+    }
+}
+
+/// Why the kernel cannot tell anything about an input.
+fn incomparable(program: &Loaded, input: &Input) -> Option<&'static str> {
+    #[cfg(feature = "kernel")]
+    if program.backend() == Backend::Kernel {
+        let input =
+            crate::kernel::oracle::Input { packet: &input.packet, metadata: 0, context: &input.context };
+        return crate::kernel::oracle::incomparable(program.program(), input);
+    }
+    let _ = (program, input);
+    None
+}
+
+fn first_difference(columns: &[Column]) -> Option<Difference> {
+    let mut ran = columns.iter().filter_map(|column| Some((column.backend, column.outcome.as_ref().ok()?)));
+    let (first, expected) = ran.next()?;
+    ran.find_map(|(backend, outcome)| {
+        let backends = (first, backend);
+        records_differ(backends, &expected.records, &outcome.records)
+            .or_else(|| maps_differ(backends, &expected.maps, &outcome.maps))
+    })
+}
+
+fn records_differ(
+    backends: (Backend, Backend),
+    left: &[Result<Record, &'static str>],
+    right: &[Result<Record, &'static str>],
+) -> Option<Difference> {
+    let kernel = backends.0 == Backend::Kernel || backends.1 == Backend::Kernel;
+    for (index, pair) in left.iter().zip(right).enumerate() {
+        let (Ok(left), Ok(right)) = pair else { continue };
+        let differ = |what: &str, left: String, right: String| {
+            (left != right).then(|| Difference {
+                backends,
+                input: Some(index),
+                what: what.to_owned(),
+                values: (left, right),
+            })
+        };
+        let found = differ("return value", value_text(left, kernel), value_text(right, kernel))
+            .or_else(|| differ("packet", hex(&left.packet), hex(&right.packet)))
+            .or_else(|| differ("context", hex(&left.context), hex(&right.context)));
+        if found.is_some() {
+            return found;
+        }
+    }
+    None
+}
+
+/// r0 or the trap; the kernel shows 32 bits of r0.
+fn value_text(record: &Record, low_half: bool) -> String {
+    match &record.value {
+        Ok(value) if low_half => format!("{:#x}", value & 0xffff_ffff),
+        Ok(value) => format!("{value:#x}"),
+        Err(trap) => format!("trap: {} at {}", trap.kind, trap.at),
+    }
+}
+
+fn maps_differ(
+    backends: (Backend, Backend),
+    left: &[(String, Contents)],
+    right: &[(String, Contents)],
+) -> Option<Difference> {
+    left.iter().zip(right).find_map(|((name, left), (_, right))| {
+        let full = |contents: &Contents| contents.evicts && contents.elements.len() >= contents.capacity;
+        if full(left) || full(right) || left == right {
+            return None;
+        }
+        let (mut lines, mut others) = (left.lines(), right.lines());
+        let same = |pair: &(String, String)| pair.0 == pair.1;
+        let none = || "nothing".to_owned();
+        let values = loop {
+            match (lines.next(), others.next()) {
+                (Some(line), Some(other)) if same(&(line.clone(), other.clone())) => {}
+                (line, other) => break (line.unwrap_or_else(none), other.unwrap_or_else(none)),
+            }
+        };
+        Some(Difference { backends, input: None, what: format!("map `{name}`"), values })
+    })
+}
+
+/// Whether a map type forgets elements by itself.
+pub(super) fn evicts(kind: MapKind) -> bool {
+    matches!(kind, MapKind::LruHash | MapKind::LruPercpuHash)
+}
+
+pub(super) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("writing to a string");
+        text
+    })
+}
