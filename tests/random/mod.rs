@@ -7,7 +7,8 @@
 //! Some programs are made with one flaw (a bound off by a little), so that verdicts can be compared as well.
 
 use beelift::isa::{
-    AluOp, AtomicOp, ByteOrder, Callee, CmpOp, Const64, Insn, InsnId, MapSlot, Operand, Reg, Sign, Size, Width,
+    AluOp, AtomicOp, ByteOrder, Callee, CmpOp, Const64, Insn, InsnId, MapSlot, Operand, Reg, Sign, Size,
+    Width,
 };
 use beelift::runtime::{MapDef, MapKind};
 
@@ -20,33 +21,33 @@ const SCRATCH: i16 = -64;
 
 /// xorshift64*, seeded so that neighbouring seeds differ at once.
 #[derive(Clone, Debug)]
-pub struct Rng(u64);
+pub(crate) struct Rng(u64);
 
 impl Rng {
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         let mut state = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
         state = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         state = (state ^ (state >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         Self((state ^ (state >> 31)) | 1)
     }
-    pub fn next(&mut self) -> u64 {
+    pub(crate) fn bits(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
         self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
     }
     /// Below `bound`, which is not zero.
-    pub fn below(&mut self, bound: u32) -> u32 {
-        u32::try_from((self.next() >> 32) * u64::from(bound) >> 32).expect("below a 32-bit bound")
+    pub(crate) fn below(&mut self, bound: u32) -> u32 {
+        u32::try_from((self.bits() >> 32) * u64::from(bound) >> 32).expect("below a 32-bit bound")
     }
-    pub fn chance(&mut self, percent: u32) -> bool {
+    pub(crate) fn chance(&mut self, percent: u32) -> bool {
         self.below(100) < percent
     }
-    pub fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+    pub(crate) fn pick<T: Copy>(&mut self, from: &[T]) -> T {
         from[self.below(u32::try_from(from.len()).expect("a short list")) as usize]
     }
     /// Numbers near the edges of their ranges, and any others.
-    pub fn interesting(&mut self) -> u64 {
+    pub(crate) fn interesting(&mut self) -> u64 {
         const EDGES: [u64; 14] = [
             0,
             1,
@@ -64,40 +65,38 @@ impl Rng {
             u64::MAX,
         ];
         match self.below(4) {
-            0 => self.next(),
-            1 => self.next() >> self.below(64),
+            0 => self.bits(),
+            1 => self.bits() >> self.below(64),
             2 => self.pick(&EDGES),
-            _ => self.pick(&EDGES).wrapping_add(self.next() % 5).wrapping_sub(2),
+            _ => self.pick(&EDGES).wrapping_add(self.bits() % 5).wrapping_sub(2),
         }
     }
 }
 
 /// A generated program with its maps and an input.
 #[derive(Clone, Debug)]
-pub struct Case {
-    pub seed: u64,
-    pub insns: Vec<Insn>,
-    pub maps: Vec<MapDef>,
-    pub packet: Vec<u8>,
+pub(crate) struct Case {
+    pub(crate) seed: u64,
+    pub(crate) insns: Vec<Insn>,
+    pub(crate) maps: Vec<MapDef>,
+    pub(crate) packet: Vec<u8>,
     /// Made with a flaw: likely rejected.
-    pub flawed: bool,
+    pub(crate) flawed: bool,
 }
 
 /// The maps every program gets: an array with one element per index 0 to 3, and a small hash.
-pub fn maps() -> Vec<MapDef> {
-    vec![
-        MapDef::new("array", MapKind::Array, 4, VALUE, 4),
-        MapDef::new("hash", MapKind::Hash, 8, 16, 8),
-    ]
+pub(crate) fn maps() -> Vec<MapDef> {
+    vec![MapDef::new("array", MapKind::Array, 4, VALUE, 4), MapDef::new("hash", MapKind::Hash, 8, 16, 8)]
 }
 
 /// Makes the program of a seed.
-pub fn generate(seed: u64) -> Case {
+pub(crate) fn generate(seed: u64) -> Case {
     let mut rng = Rng::new(seed);
     let flawed = rng.chance(15);
     let length = PACKET + rng.below(64);
-    let packet = (0..length).map(|_| rng.next() as u8).collect();
-    let mut generator = Generator { rng, insns: Vec::new(), subprograms: Vec::new(), exits: Vec::new(), flaw: flawed };
+    let packet = (0..length).map(|_| rng.bits() as u8).collect();
+    let mut generator =
+        Generator { rng, insns: Vec::new(), subprograms: Vec::new(), exits: Vec::new(), flaw: flawed };
     generator.program();
     Case { seed, insns: generator.insns, maps: maps(), packet, flawed }
 }
@@ -285,19 +284,16 @@ impl Generator {
                 }
                 src => src,
             },
-            AluOp::Add
-            | AluOp::Sub
-            | AluOp::Mul
-            | AluOp::Or
-            | AluOp::And
-            | AluOp::Xor
-            | AluOp::Mov => self.operand(),
+            AluOp::Add | AluOp::Sub | AluOp::Mul | AluOp::Or | AluOp::And | AluOp::Xor | AluOp::Mov => {
+                self.operand()
+            }
         };
         self.alu(op, width, dst, src);
     }
 
     fn swap(&mut self) {
-        let (dst, order) = (self.number(), self.rng.pick(&[ByteOrder::Little, ByteOrder::Big, ByteOrder::Swap]));
+        let (dst, order) =
+            (self.number(), self.rng.pick(&[ByteOrder::Little, ByteOrder::Big, ByteOrder::Swap]));
         let size = self.rng.pick(&[Size::H, Size::W, Size::DW]);
         self.push(Insn::Swap { order, size, dst });
     }
@@ -372,11 +368,15 @@ impl Generator {
         let most = room - size.bytes() + slack;
         self.mov(TEMP, index);
         let mut skip = None;
-        match self.rng.below(4) {
+        // The kernel proves nothing about a remainder, and wants aligned stack accesses.
+        let ways: &[u32] =
+            if base == Reg::R10 { &[0] } else { &[0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 3, 3, 3, 3, 3, 2] };
+        match self.rng.pick(ways) {
             0 => {
                 // The largest mask that fits.
                 let mask = (most + 1).next_power_of_two() / 2 - 1;
-                let mask = if base == Reg::R10 { mask & !(size.bytes() - 1) } else { mask };
+                let aligned = base == Reg::R10 && !(self.flaw && self.rng.chance(20));
+                let mask = if aligned { mask & !(size.bytes() - 1) } else { mask };
                 self.alu(AluOp::And, Width::W64, TEMP, Operand::Imm(i64::from(mask)));
             }
             1 => {
@@ -385,9 +385,13 @@ impl Generator {
             }
             2 => self.alu(AluOp::Mod, Width::W64, TEMP, Operand::Imm(i64::from(most + 1))),
             _ => {
+                if base == PKT {
+                    // Both ways must leave numbers in r0 and r1.
+                    self.set_numbers(&[Reg::R0, Reg::R1]);
+                }
                 let at = self.push(Insn::Branch {
                     op: CmpOp::Gt,
-                    width: self.rng.pick(&[Width::W64]),
+                    width: Width::W64,
                     lhs: TEMP,
                     rhs: Operand::Imm(i64::from(most)),
                     to: InsnId(0),
@@ -396,13 +400,32 @@ impl Generator {
             }
         }
         self.alu(AluOp::Add, Width::W64, TEMP, Operand::Reg(base));
+        let mut outside = None;
+        if base == PKT {
+            // A packet pointer with a variable offset needs a check of its own.
+            self.mov(Reg::R0, TEMP);
+            let bytes = i64::from(size.bytes());
+            self.alu(AluOp::Add, Width::W64, Reg::R0, Operand::Imm(bytes));
+            self.load(Size::W, Sign::Zero, Reg::R1, CTX, 4);
+            outside = Some(self.push(Insn::Branch {
+                op: CmpOp::Gt,
+                width: Width::W64,
+                lhs: Reg::R0,
+                rhs: Operand::Reg(Reg::R1),
+                to: InsnId(0),
+            }));
+        }
         let off = if base == Reg::R10 { SCRATCH } else { 0 };
         if self.rng.chance(60) || base == Reg::R10 {
-            let dst = self.number();
-            self.load(size, Sign::Zero, dst, TEMP, off);
+            self.load(size, Sign::Zero, KEPT, TEMP, off);
         } else {
-            let src = self.operand();
+            let imm = self.imm();
+            let src = if self.rng.chance(50) { Operand::Reg(KEPT) } else { Operand::Imm(imm) };
             self.store(size, TEMP, off, src);
+        }
+        if let Some(at) = outside {
+            self.patch(at);
+            self.set_numbers(&[Reg::R0, Reg::R1]);
         }
         if let Some(at) = skip {
             self.patch(at);
@@ -562,7 +585,13 @@ impl Generator {
         self.load(Size::DW, Sign::Zero, TEMP, Reg::R10, slot);
         self.alu(AluOp::Add, Width::W64, TEMP, Operand::Imm(1));
         self.store(Size::DW, Reg::R10, slot, Operand::Reg(TEMP));
-        self.push(Insn::Branch { op: CmpOp::Lt, width: Width::W64, lhs: TEMP, rhs: Operand::Imm(turns), to: head });
+        self.push(Insn::Branch {
+            op: CmpOp::Lt,
+            width: Width::W64,
+            lhs: TEMP,
+            rhs: Operand::Imm(turns),
+            to: head,
+        });
     }
 
     /// Hashes the numbers into r0 and the array, and the common exit.
