@@ -3,3 +3,5 @@
 mod elf;
 #[cfg(feature = "kernel")]
 mod kernel;
+mod random;
+mod require;
