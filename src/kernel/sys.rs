@@ -14,7 +14,7 @@ pub(crate) mod map;
 pub(crate) mod ring;
 
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use super::Errno;
 use crate::isa::Slot;
