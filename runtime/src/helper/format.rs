@@ -140,7 +140,8 @@ fn check(format: &[u8], arguments: usize) -> Result<(), i64> {
     let mut rest = format;
     while let Some((&byte, tail)) = rest.split_first() {
         rest = tail;
-        let printable = (b' '..=b'~').contains(&byte) || is_space(byte);
+        // Bytes of UTF-8 pass, control characters do not.
+        let printable = !byte.is_ascii_control() || is_space(byte);
         if !printable {
             return Err(EINVAL);
         }
@@ -221,7 +222,11 @@ fn pointer(tail: &[u8]) -> Result<(Conversion, &[u8]), i64> {
 
 /// Nothing, white space or punctuation follows.
 fn ends_word(tail: &[u8]) -> bool {
-    tail.first().is_none_or(|&byte| is_space(byte) || byte.is_ascii_punctuation())
+    // The kernel's character table is Latin-1.
+    const LATIN1: [u8; 2] = [0xd7, 0xf7];
+    tail.first().is_none_or(|&byte| {
+        is_space(byte) || byte.is_ascii_punctuation() || matches!(byte, 0xa0..=0xbf) || LATIN1.contains(&byte)
+    })
 }
 
 fn is_space(byte: u8) -> bool {
@@ -309,8 +314,9 @@ fn argument(
                     if zeros { Spec { width: 3, zero: true, ..Spec::default() } } else { Spec::default() };
                 number(u64::from(byte), 10, None, Case::Lower, &digits, &mut text);
             }
+            // Widths are not applied to addresses: the kernel prints them before it looks at the width.
             let len = text.written();
-            out.field(&buffer[..len], spec);
+            out.field(&buffer[..len], &Spec::default());
         }
         Conversion::Ip6 { colons } => {
             let address: [u8; 16] = look(value, peek, copies)?;
@@ -325,8 +331,9 @@ fn argument(
                     number(u64::from(*byte), 16, None, Case::Lower, &digits, &mut text);
                 }
             }
+            // Widths are not applied to addresses: the kernel prints them before it looks at the width.
             let len = text.written();
-            out.field(&buffer[..len], spec);
+            out.field(&buffer[..len], &Spec::default());
         }
     }
     Ok(())

@@ -30,3 +30,6 @@ pub use proto::{ArgKind, DynptrKind, DynptrRole, HelperFlags, MemAccess, Proto, 
 pub use registry::{Helper, HelperExists, HelperTable, by_id, by_name};
 pub use set::ProgramTypes;
 pub use shim::{Probe, call_checked};
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,6 @@
 #![forbid(unsafe_code)]
 
 use super::effects::Redirect;
-use super::errno::EINVAL;
 use crate::abi::ExecContext;
 use crate::ctx::ProgramType;
 use crate::map::{Map, MapKind, redirect};
@@ -56,10 +55,17 @@ pub(super) fn redirect_map(cx: &ExecContext<'_>, map: &dyn Map, key: u64, flags:
 fn partial(bytes: Bytes<'_>, sum: u32) -> u32 {
     let mut total = u64::from(sum);
     let mut at = 0;
-    while at + 4 <= bytes.len() {
-        total += u64::from(u32::from_le_bytes(bytes.array(at)));
-        at += 4;
+    while at + 8 <= bytes.len() {
+        let word = u64::from_le_bytes(bytes.array(at));
+        // Two halves of 32 bits each: 2^32 such words would be needed to overflow the total.
+        total += (word >> 32) + (word & 0xffff_ffff);
+        at += 8;
     }
+    // What is left counts as if zeros followed.
+    let mut tail = [0; 8];
+    bytes.read(at, &mut tail[..(bytes.len() - at) as usize]);
+    let word = u64::from_le_bytes(tail);
+    total += (word >> 32) + (word & 0xffff_ffff);
     // 2^32 is 1 modulo 0xffff_ffff; twice, because the first fold may carry.
     total = (total >> 32) + (total & 0xffff_ffff);
     ((total >> 32) + (total & 0xffff_ffff)) as u32
@@ -78,9 +84,6 @@ fn fold(sum: u32) -> i64 {
 }
 
 pub(super) fn csum_diff(_cx: &ExecContext<'_>, from: Bytes<'_>, to: Bytes<'_>, seed: u32) -> i64 {
-    if !(from.len() | to.len()).is_multiple_of(4) {
-        return EINVAL;
-    }
     fold(match (from.is_empty(), to.is_empty()) {
         (false, false) => add(partial(to, seed), !partial(from, 0)),
         (true, false) => partial(to, seed),
