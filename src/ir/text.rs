@@ -7,7 +7,7 @@ use super::Module;
 use super::func::{
     Address, Block, BlockId, Class, Edge, Function, Op, Place, Target, Terminator, Type, Value,
 };
-use crate::isa::Sign;
+use crate::isa::{InsnId, Sign};
 
 impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -56,31 +56,74 @@ impl fmt::Display for Function {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "function {} (frame of {} bytes):", self.name, self.frame_size)?;
         for (at, block) in self.blocks.iter().enumerate() {
-            self.write_block(f, at, block)?;
+            writeln!(f, "{}", Head(self, at, block))?;
+            for &value in &block.nodes {
+                writeln!(f, "    {}", Node(self, value))?;
+            }
+            writeln!(f, "    {}", End(self, block))?;
         }
         Ok(())
     }
 }
 
 impl Function {
-    fn write_block(&self, f: &mut fmt::Formatter<'_>, at: usize, block: &Block) -> fmt::Result {
+    /// The lines of the text, each with the instruction it comes from.
+    #[must_use]
+    pub fn lines(&self) -> Vec<(Option<InsnId>, String)> {
+        let mut lines = vec![(None, format!("function {} (frame of {} bytes):", self.name, self.frame_size))];
+        for (at, block) in self.blocks.iter().enumerate() {
+            lines.push((None, Head(self, at, block).to_string()));
+            for &value in &block.nodes {
+                let insn = self.nodes[value.0 as usize].insn; // u32 to usize
+                lines.push((Some(insn), format!("    {}", Node(self, value))));
+            }
+            lines.push((Some(block.end_insn), format!("    {}", End(self, block))));
+        }
+        lines
+    }
+}
+
+/// A block's name and parameters.
+struct Head<'a>(&'a Function, usize, &'a Block);
+
+impl fmt::Display for Head<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(function, at, block) = *self;
         write!(f, "b{at}")?;
         for (index, &param) in block.params.iter().enumerate() {
             let open = if index == 0 { "(" } else { ", " };
-            write!(f, "{open}{param}: {}", self.ty(param))?;
+            write!(f, "{open}{param}: {}", function.ty(param))?;
         }
-        writeln!(f, "{}", if block.params.is_empty() { ":" } else { "):" })?;
-        for &value in &block.nodes {
-            f.write_str("    ")?;
-            let op = self.op(value);
-            let has_result = !matches!(op, Op::Store(..) | Op::StoreRelease(..) | Op::TrapIf(..));
-            if has_result {
-                write!(f, "{value} = ")?;
-            }
-            self.write_op(f, op, self.ty(value))?;
-            writeln!(f)?;
+        f.write_str(if block.params.is_empty() { ":" } else { "):" })
+    }
+}
+
+/// An operation.
+struct Node<'a>(&'a Function, Value);
+
+impl fmt::Display for Node<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(function, value) = *self;
+        let op = function.op(value);
+        let has_result = !matches!(op, Op::Store(..) | Op::StoreRelease(..) | Op::TrapIf(..));
+        if has_result {
+            write!(f, "{value} = ")?;
         }
-        f.write_str("    ")?;
+        function.write_op(f, op, function.ty(value))
+    }
+}
+
+/// How a block ends.
+struct End<'a>(&'a Function, &'a Block);
+
+impl fmt::Display for End<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.write_end(f, self.1)
+    }
+}
+
+impl Function {
+    fn write_end(&self, f: &mut fmt::Formatter<'_>, block: &Block) -> fmt::Result {
         match &block.end {
             Terminator::Jump(edge) => {
                 f.write_str("jump ")?;
@@ -100,7 +143,7 @@ impl Function {
             }
             Terminator::Trap(kind) => write!(f, "trap {kind:?}")?,
         }
-        writeln!(f)
+        Ok(())
     }
 
     /// A value by name; constants and addresses as what they are.
