@@ -6,10 +6,16 @@
 
 mod args;
 mod capture;
+mod dump;
 mod failure;
+mod features;
 mod global;
 mod input;
+mod inspect;
 mod kernel;
+mod listing;
+mod load;
+mod maps;
 mod names;
 mod output;
 mod report;
@@ -34,11 +40,10 @@ fn main() -> ExitCode {
 fn dispatch(cli: &args::Cli) -> Result<ExitCode, Failure> {
     match &cli.verb {
         args::Verb::Verify(args) => verify::verify(args, cli.json),
-        args::Verb::Run(_)
-        | args::Verb::Inspect(_)
-        | args::Verb::Dump(_)
-        | args::Verb::Bench(_)
-        | args::Verb::Load(_)
-        | args::Verb::Features => Err(Failure::usage("not built yet")),
+        args::Verb::Inspect(args) => inspect::inspect(args, cli.json),
+        args::Verb::Dump(args) => dump::dump(args, cli.json),
+        args::Verb::Load(args) => load::load(args, cli.json),
+        args::Verb::Features => features::features(cli.json),
+        args::Verb::Run(_) | args::Verb::Bench(_) => Err(Failure::usage("not built yet")),
     }
 }

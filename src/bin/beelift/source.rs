@@ -150,6 +150,16 @@ impl Opened {
         }
     }
 
+    /// The programs asked for; without `-p` and `-s` all of them.
+    pub(crate) fn chosen_or_all(&self) -> Result<Vec<String>, Failure> {
+        match &self.form {
+            Form::Object(object) if self.program.is_none() && self.section.is_none() => {
+                Ok(object.programs().iter().map(|program| program.name.clone()).collect())
+            }
+            Form::Object(_) | Form::Program(_) => self.chosen(),
+        }
+    }
+
     fn chosen_of_one(&self, program: &Program) -> Result<Vec<String>, Failure> {
         match &self.program {
             Some(name) if *name != program.name => Err(self.no_such(format!("no program `{name}`"))),
