@@ -1,0 +1,151 @@
+//! What case files cannot show: refusals, observers, call chains of traps, fuel.
+#![forbid(unsafe_code)]
+
+use std::sync::Arc;
+
+use beelift_runtime::TrapKind;
+use beelift_runtime::abi::{ExecContext, Host};
+use beelift_runtime::ctx::{Context, ProgramType, RawContext};
+use beelift_runtime::environment::FixedEnvironment;
+use beelift_runtime::helper::{self, Effects};
+use beelift_runtime::map::MapHandle;
+use beelift_runtime::mem::Regions;
+
+use super::{InterpError, InterpProgram, Observer};
+use crate::isa::{InsnId, Pc, Reg};
+use crate::link::{Program, Trap};
+
+fn prepare(source: &str) -> Result<InterpProgram, InterpError> {
+    let program =
+        Program::assemble(ProgramType::Syscall, source, |name| helper::by_name(name).map(|found| found.id));
+    let program = program.unwrap_or_else(|error| panic!("{source}: {error}"));
+    let maps: Arc<[Box<MapHandle>]> = program
+        .maps
+        .iter()
+        .map(|def| Box::new(MapHandle { map: beelift_runtime::map::create(def, 1).expect("a map") }))
+        .collect();
+    InterpProgram::new(Arc::new(program), maps, &helper::by_id)
+}
+
+fn run(source: &str, fuel: u64, observer: &mut dyn Observer) -> (Result<u64, Trap>, u64) {
+    let program = prepare(source).unwrap_or_else(|error| panic!("{source}: {error}"));
+    let mut context = RawContext::new(ProgramType::Syscall, &[0; 16]).expect("memory");
+    let entry = context.enter();
+    let effects = Effects::default();
+    let host = Host { environment: &FixedEnvironment::default(), effects: &effects, fuel, cpu: 0 };
+    let context = &context;
+    let cx = ExecContext::new(host, context, entry.r1, program.maps(), None);
+    let mut regions = Regions::new(program.maps());
+    context.regions(&mut regions);
+    let result = program.run_observed(&cx, regions, entry, observer);
+    (result, cx.fuel.get())
+}
+
+#[test]
+fn what_is_missing_is_refused_by_name_before_any_run() {
+    for (source, expect) in [
+        ("call kfunc[bpf_rcu_read_lock]\nexit", "pc 0: not supported by the interpreter: kfuncs"),
+        ("r0 = 1\ncallx r0\nexit", "pc 1: not supported by the interpreter: calls through a register"),
+        ("r1 = func f ll\nexit\nf: exit", "pc 0: not supported by the interpreter: callbacks"),
+        ("r1 = ksym[x] ll\nexit", "pc 0: not supported by the interpreter: kernel symbols"),
+        ("r1 = addr_space_cast(r1, 0, 1)\nexit", "pc 0: not supported by the interpreter: arenas"),
+        ("r0 = *(u8 *)skb[0]\nexit", "pc 0: not supported by the interpreter: packet access instructions"),
+        ("call 9999\nexit", "pc 0: not supported by the interpreter: helper 9999"),
+        ("call bpf_spin_lock\nexit", "pc 0: not supported by the interpreter: helper bpf_spin_lock"),
+    ] {
+        let error = prepare(source).err().unwrap_or_else(|| panic!("{source}: accepted")).to_string();
+        assert!(error.starts_with(expect), "{source}: {error}");
+    }
+}
+
+#[test]
+fn a_trap_tells_the_call_chain_and_the_lines() {
+    let source = "
+        r6 = 7
+        call outer
+        exit
+    outer:
+        call inner
+        exit
+    inner:
+        r1 = 16
+        r0 = *(u32 *)(r1 +4)
+        exit";
+    let trap = run(source, u64::MAX, &mut ()).0.expect_err("a trap");
+    assert_eq!((trap.kind, trap.at), (TrapKind::Access, Pc(6)));
+    let fault = trap.fault.expect("an access");
+    assert_eq!((fault.address, fault.len, fault.write), (20, 4, false));
+    let chain: Vec<_> = trap.backtrace.iter().map(|frame| (frame.subprogram.as_str(), frame.at.0)).collect();
+    assert_eq!(chain, [("inner", 6), ("outer", 3), ("subprogram_0", 1)]);
+    assert_eq!(&*trap.source.as_ref().expect("a line").text, "r0 = *(u32 *)(r1 +4)");
+    let text = trap.to_string();
+    assert!(
+        text.starts_with("invalid memory access at pc 6: read of 4 bytes at 0x14 is not allowed\n"),
+        "{text}"
+    );
+}
+
+#[test]
+fn backward_jumps_and_calls_burn_fuel_and_nothing_else_does() {
+    let source = "
+        r1 = 3
+    again:
+        call f
+        r1 = r0
+        if r1 != 0 goto again
+        goto done
+    done:
+        exit
+    f:
+        r0 = 0
+        exit";
+    assert_eq!(run(source, 10, &mut ()), (Ok(0), 9));
+    assert_eq!(run("r0 = 1\nagain: r0 += 1\nif r0 != 5 goto again\nexit", 10, &mut ()), (Ok(5), 7));
+    let (result, left) = run("again: goto again", 10, &mut ());
+    assert_eq!((result.expect_err("a trap").kind, left), (TrapKind::Fuel, 0));
+}
+
+#[test]
+fn an_observer_sees_every_instruction_with_its_registers() {
+    #[derive(Default)]
+    struct Seen(Vec<(u32, u64, usize)>);
+    impl Observer for Seen {
+        fn before(&mut self, at: InsnId, registers: &[u64; Reg::COUNT], depth: usize) {
+            self.0.push((at.0, registers[0], depth));
+        }
+    }
+    let mut seen = Seen::default();
+    let source = "r0 = 5\ncall f\nexit\nf: r0 = 6\nexit";
+    assert_eq!(run(source, 10, &mut seen).0, Ok(6));
+    assert_eq!(seen.0, [(0, 0, 0), (1, 5, 0), (3, 5, 1), (4, 6, 1), (2, 6, 0)]);
+}
+
+#[test]
+fn calls_leave_no_arguments_behind() {
+    let (after_helper, _) = run("r1 = 1\ncall bpf_ktime_get_ns\nr0 = r1\nexit", 10, &mut ());
+    assert_eq!(after_helper, Ok(0x5bad_c0de_0000_0001));
+    let (after_call, _) = run("r3 = 1\ncall f\nr0 = r3\nexit\nf: r0 = 0\nexit", 10, &mut ());
+    assert_eq!(after_call, Ok(0x5bad_c0de_0000_0003));
+}
+
+#[test]
+fn a_new_frame_is_zero_even_where_an_old_one_was_not() {
+    let source = "
+        call write
+        call read
+        exit
+    write:
+        *(u64 *)(r10 -8) = -1
+        r0 = 0
+        exit
+    read:
+        r0 = *(u64 *)(r10 -8)
+        exit";
+    assert_eq!(run(source, 10, &mut ()).0, Ok(0));
+}
+
+#[test]
+fn may_goto_ends_a_loop_when_its_budget_is_used_up() {
+    let source = "r0 = 0\nagain: may_goto done\nr0 += 1\ngoto again\ndone: exit";
+    assert_eq!(run(source, u64::MAX, &mut ()).0, Ok(u64::from(super::MAY_GOTO_BUDGET)));
+}
