@@ -379,15 +379,25 @@ impl<'a> Verifier<'a> {
         };
         self.ids.reset(self.next_id);
         let relied = super::state::Relied { precise: &checkpoint.marks, read: &checkpoint.read };
-        covers(
+        let mut unwritten = 0;
+        let covered = covers(
             old,
             &relied,
             &self.state,
             exactness,
             self.options.policy.allow_uninitialised_stack,
             &mut self.ids,
+            &mut unwritten,
             live,
-        )
+        );
+        if covered && unwritten != 0 {
+            for (depth, frame) in self.state.frames.iter().enumerate() {
+                if unwritten >> depth & 1 == 1 {
+                    self.observed.zero_stack[frame.subprogram as usize] = true;
+                }
+            }
+        }
+        covered
     }
 
     /// Whether an unfinished state at a loop point lets the current one end here.

@@ -142,17 +142,17 @@ pub(crate) fn build(
 ) -> Facts {
     let count = program.insns.len();
     let subs = program.subprograms.len();
-    let _ = structure;
+    let found = super::fixpoint::solve(program, structure, observed);
     Facts {
         reachable: std::mem::take(&mut observed.reachable),
         access: std::mem::take(&mut observed.access),
-        lhs: vec![None; count],
-        rhs: vec![None; count],
-        branch: vec![BranchFact::Both; count],
+        lhs: found.lhs,
+        rhs: found.rhs,
+        branch: found.branch,
         call: std::mem::take(&mut observed.call),
         fuel: vec![false; count],
         arguments: (0..subs).map(|sub| liveness.argument_bits(sub)).collect(),
         stack_depth: std::mem::take(&mut observed.stack_depth),
-        zero_stack: vec![true; subs],
+        zero_stack: std::mem::take(&mut observed.zero_stack),
     }
 }

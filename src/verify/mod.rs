@@ -12,6 +12,7 @@ mod check;
 pub mod domain;
 mod explore;
 pub mod facts;
+mod fixpoint;
 mod liveness;
 mod observe;
 pub mod policy;

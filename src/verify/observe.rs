@@ -10,6 +10,19 @@ use super::state::Kind;
 use crate::isa::InsnId;
 use crate::link::Program;
 
+/// What a load yielded, over all visits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Loaded {
+    /// It was not visited.
+    Nothing,
+    /// Some number.
+    Number,
+    /// Always this number, from memory that never changes.
+    Constant(u64),
+    /// A pointer, at least once.
+    Pointer,
+}
+
 /// What was seen.
 #[derive(Debug, Default)]
 pub(crate) struct Observed {
@@ -19,6 +32,12 @@ pub(crate) struct Observed {
     pub(crate) access: Vec<Option<AccessFact>>,
     /// Pointer kind of each access, where mixing kinds is not allowed.
     pub(crate) base: Vec<Option<Kind>>,
+    /// What loads yielded.
+    pub(crate) loaded: Vec<Loaded>,
+    /// Ways that branches went: not taken, taken.
+    pub(crate) edges: Vec<[bool; 2]>,
+    /// Subprograms whose stack may be read where it was not written.
+    pub(crate) zero_stack: Vec<bool>,
     /// Calls.
     pub(crate) call: Vec<Option<CallFact>>,
     /// Bytes of stack used by each subprogram.
@@ -38,12 +57,34 @@ impl Observed {
             reachable: vec![false; insns],
             access: vec![None; insns],
             base: vec![None; insns],
+            loaded: vec![Loaded::Nothing; insns],
+            edges: vec![[false; 2]; insns],
+            zero_stack: vec![false; subs],
             call: vec![None; insns],
             stack_depth: vec![0; subs],
             called: vec![false; subs],
             entered: vec![false; subs],
             statistics: Statistics::default(),
         }
+    }
+
+    /// A branch went that way.
+    pub(crate) fn edge(&mut self, at: InsnId, taken: bool) {
+        self.edges[at.index()][usize::from(taken)] = true;
+    }
+    /// Whether a branch ever went that way.
+    pub(crate) fn edge_seen(&self, at: InsnId, taken: bool) -> bool {
+        self.edges[at.index()][usize::from(taken)]
+    }
+    /// A load yielded that.
+    pub(crate) fn load(&mut self, at: InsnId, now: Loaded) {
+        let seen = &mut self.loaded[at.index()];
+        *seen = match (*seen, now) {
+            (Loaded::Nothing, now) => now,
+            (Loaded::Pointer, _) | (_, Loaded::Pointer) => Loaded::Pointer,
+            (old, now) if old == now => old,
+            _ => Loaded::Number,
+        };
     }
 
     /// An access went to a region.

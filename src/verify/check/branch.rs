@@ -36,8 +36,11 @@ impl Verifier<'_> {
             if let Operand::Reg(reg) = rhs {
                 self.rely_on(reg);
             }
+            self.observed.edge(self.at, taken);
             return Ok(Next::To(if taken { to } else { self.at.next() }));
         }
+        self.observed.edge(self.at, false);
+        self.observed.edge(self.at, true);
         self.learn(op, width, (lhs, left), (rhs, right), to)?;
         Ok(Next::To(self.at.next()))
     }

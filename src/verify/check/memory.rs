@@ -6,6 +6,7 @@ use crate::isa::{Operand, Reg, Sign, Size};
 use crate::verify::domain::Scalar;
 use crate::verify::explore::{Check, Stop, Verifier};
 use crate::verify::facts::Region;
+use crate::verify::observe::Loaded;
 use crate::verify::report::Reason;
 use crate::verify::state::{Kind, MapRef, MemFlags, Register};
 use beelift_runtime::map::{MapFlags, SpecialKind};
@@ -59,6 +60,8 @@ impl Verifier<'_> {
                 let filled = self.stack_read(usize::from(frame), pointer, span, true)?;
                 self.observe_stack(frame, pointer, span);
                 let mut filled = filled.unwrap_or_else(Register::unknown);
+                let pointer = filled.kind.is_pointer();
+                self.observed.load(self.at, if pointer { Loaded::Pointer } else { Loaded::Number });
                 if filled.is_scalar() && size != Size::DW {
                     filled.value = filled.value.extend(size, sign);
                     if sign == Sign::Signed {
@@ -76,7 +79,12 @@ impl Verifier<'_> {
             Kind::MapValue(map) => {
                 self.map_value_access(map, pointer, span, Access::Read, By::Insn)?;
                 self.observe(self.value_region(map), pointer, span);
-                self.frozen_value(map, pointer, span, sign).unwrap_or(unknown)
+                let frozen = self.frozen_value(map, pointer, span, sign);
+                if let Some(number) = frozen.and_then(|register| register.value.constant()) {
+                    self.observed.load(self.at, Loaded::Constant(number));
+                    return Ok(Register::constant(number));
+                }
+                unknown
             }
             Kind::Memory(flags) => {
                 if !flags.contains(MemFlags::UNTRUSTED) {
@@ -85,7 +93,12 @@ impl Verifier<'_> {
                 self.observe(Region::Memory, pointer, span);
                 unknown
             }
-            Kind::Context => return self.context_read(pointer, span, size, sign),
+            Kind::Context => {
+                let loaded = self.context_read(pointer, span, size, sign)?;
+                let pointer = loaded.kind.is_pointer();
+                self.observed.load(self.at, if pointer { Loaded::Pointer } else { Loaded::Number });
+                return Ok(loaded);
+            }
             Kind::Packet | Kind::PacketMeta => {
                 self.packet_access(pointer, span, false)?;
                 self.observe(Region::Packet, pointer, span);
@@ -104,6 +117,7 @@ impl Verifier<'_> {
                 return Err(invalid(reg, pointer));
             }
         };
+        self.observed.load(self.at, Loaded::Number);
         Ok(loaded)
     }
 

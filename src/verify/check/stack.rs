@@ -64,6 +64,9 @@ impl Verifier<'_> {
         self.note_reads(frame, 1 << index);
         let slot = *self.stack_of(frame).slot(index);
         let size = span.size as usize; // at most 8
+        if slot.bytes[byte..byte + size].contains(&Byte::Invalid) {
+            self.reads_unwritten(frame);
+        }
         if slot.is_spill() {
             return self.fill(frame, index, byte, &slot, size, span, to_register);
         }
@@ -140,6 +143,12 @@ impl Verifier<'_> {
         }
         let zero = bytes.iter().all(|byte| *byte == Byte::Zero);
         Ok(Some(if zero { Register::constant(0) } else { Register::unknown() }))
+    }
+
+    /// Stack bytes of a frame are read (or count as written) that may never have been written.
+    fn reads_unwritten(&mut self, frame: usize) {
+        let subprogram = self.state.frames[frame].subprogram as usize;
+        self.observed.zero_stack[subprogram] = true;
     }
 
     /// The spilled register and its copy are linked.
@@ -253,6 +262,10 @@ impl Verifier<'_> {
             if kind == Byte::Invalid && !policy.allow_uninitialised_stack {
                 return Err(Reason::UninitialisedStack { offset: off }.into());
             }
+            if kind == Byte::Invalid {
+                // The write may miss it; from now on it counts as written.
+                self.reads_unwritten(frame);
+            }
             if zero && kind == Byte::Spill && slot.spilled.is_null() {
                 used_zero = true;
                 continue;
@@ -294,6 +307,9 @@ impl Verifier<'_> {
             let (index, byte) = Stack::place(off);
             let slot = *self.stack_of(frame).slot(index);
             let kind = slot.bytes[byte];
+            if kind == Byte::Invalid {
+                self.reads_unwritten(frame);
+            }
             let clobbered = match kind {
                 Byte::Misc => false,
                 Byte::Zero => true,

@@ -53,6 +53,8 @@ impl Verifier<'_> {
             Insn::Branch { op, width, lhs, rhs, to } => self.branch(op, width, lhs, rhs, to),
             Insn::MayGoto { to } => {
                 self.count_jump();
+                self.observed.edge(self.at, false);
+                self.observed.edge(self.at, true);
                 let mut taken = self.state.clone();
                 self.state.may_goto_depth += 1;
                 taken.may_goto_depth = self.state.may_goto_depth - 1;

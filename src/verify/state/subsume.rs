@@ -4,6 +4,8 @@
 //! slots only where it read them, registers only where they are live. Ids are equal up to renaming.
 #![forbid(unsafe_code)]
 
+use std::cell::Cell;
+
 use super::{Byte, Frame, Kind, Register, Slot, State};
 use crate::isa::{Reg, effects::RegSet};
 use crate::verify::precision::Marks;
@@ -74,7 +76,7 @@ pub(crate) struct Relied<'a> {
 }
 
 /// Whether `old` covers `new`. `live` gives the live registers of each frame, `unwritten_is_any` says that
-/// stack bytes never written read as any number.
+/// stack bytes never written read as any number; `unwritten` gets a bit for each frame where that mattered.
 pub(crate) fn covers(
     old: &State,
     relied: &Relied<'_>,
@@ -82,6 +84,7 @@ pub(crate) fn covers(
     exactness: Exactness,
     unwritten_is_any: bool,
     ids: &mut IdMap,
+    unwritten: &mut u8,
     live: impl Fn(usize) -> RegSet,
 ) -> bool {
     if old.frames.len() != new.frames.len() {
@@ -98,8 +101,12 @@ pub(crate) fn covers(
     for depth in (0..old.frames.len()).rev() {
         let none = Marks::default();
         let marks = relied.precise.get(depth).unwrap_or(&none);
-        let compare = Compare { exactness, marks, read: relied.read[depth], unwritten_is_any };
-        if !compare.frame(&old.frames[depth], &new.frames[depth], live(depth), ids) {
+        let mattered = Cell::new(false);
+        let compare =
+            Compare { exactness, marks, read: relied.read[depth], unwritten_is_any, mattered: &mattered };
+        let covered = compare.frame(&old.frames[depth], &new.frames[depth], live(depth), ids);
+        *unwritten |= u8::from(mattered.get()) << depth;
+        if !covered {
             return false;
         }
     }
@@ -130,6 +137,8 @@ struct Compare<'a> {
     marks: &'a Marks,
     read: u64,
     unwritten_is_any: bool,
+    /// Whether bytes that the old state wrote and read were not written in the new one.
+    mattered: &'a Cell<bool>,
 }
 
 impl Compare<'_> {
@@ -185,10 +194,10 @@ impl Compare<'_> {
                     && ids.agree(old.owner, new.owner)
             }
             Kind::Packet | Kind::PacketMeta => {
-                old.size <= new.size
-                    && old.off == new.off
-                    && ids.agree(old.id, new.id)
-                    && new.value.is_subset_of(old.value)
+                // A negative range decides comparisons: it must be the same.
+                let range =
+                    if old.size < 0 || new.size < 0 { old.size == new.size } else { old.size <= new.size };
+                range && old.off == new.off && ids.agree(old.id, new.id) && new.value.is_subset_of(old.value)
             }
             Kind::Arena => true,
             Kind::Context
@@ -204,6 +213,10 @@ impl Compare<'_> {
     }
 
     fn slot(&self, old: &Slot, new: &Slot, precise: bool, ids: &mut IdMap) -> bool {
+        let written = |byte: &Byte| *byte != Byte::Invalid;
+        if old.bytes.iter().zip(&new.bytes).any(|(a, b)| written(a) && !written(b)) {
+            self.mattered.set(true);
+        }
         if let (Some(a), Some(b)) = (self.as_scalar(old), self.as_scalar(new)) {
             return self.register(&a, &b, precise, ids);
         }
