@@ -74,18 +74,22 @@ struct Binder<'a> {
 impl Binder<'_> {
     /// What has no encoding of its own: map indexes without an array of descriptors, weak kfuncs that are missing.
     fn rewrite(&self, insn: &Insn) -> Insn {
-        match *insn {
-            Insn::Const { dst, value: Const64::MapIndex(slot) } => {
-                Insn::Const { dst, value: Const64::Map(slot) }
-            }
-            Insn::Const { dst, value: Const64::MapIndexValue(slot, offset) } => {
-                Insn::Const { dst, value: Const64::MapValue(slot, offset) }
-            }
-            Insn::Call(Callee::Kfunc { kfunc, .. }) if self.is_missing(kfunc) => {
-                Insn::Call(Callee::Helper(MISSING_KFUNC + kfunc.0))
-            }
-            other => other,
+        if let Insn::Call(Callee::Kfunc { kfunc, .. }) = *insn
+            && self.is_missing(kfunc)
+        {
+            return Insn::Call(Callee::Helper(MISSING_KFUNC + kfunc.0));
         }
+        let Insn::Const { dst, value } = *insn else { return *insn };
+        let value = match value {
+            Const64::MapIndex(slot) => Const64::Map(slot),
+            Const64::MapIndexValue(slot, offset) => Const64::MapValue(slot, offset),
+            Const64::Imm(_)
+            | Const64::Map(_)
+            | Const64::MapValue(..)
+            | Const64::Ksym(_)
+            | Const64::Function(_) => value,
+        };
+        Insn::Const { dst, value }
     }
 
     fn is_missing(&self, slot: KfuncSlot) -> bool {

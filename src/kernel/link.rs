@@ -262,11 +262,12 @@ impl KernelProgram {
             }
             AttachPoint::Netns { path } => {
                 let namespace = open(path)?;
-                let attach_type = match self.prog_type() {
-                    ProgramType::FlowDissector => BPF_FLOW_DISSECTOR,
-                    ProgramType::SkLookup => BPF_SK_LOOKUP,
-                    _ => return Err(Errno::EINVAL),
-                };
+                let types = [
+                    (ProgramType::FlowDissector, BPF_FLOW_DISSECTOR),
+                    (ProgramType::SkLookup, BPF_SK_LOOKUP),
+                ];
+                let found = types.into_iter().find(|(kind, _)| *kind == self.prog_type());
+                let (_, attach_type) = found.ok_or(Errno::EINVAL)?;
                 create(raw(&namespace), attach_type, 0, LinkExtra::None)
             }
             AttachPoint::RawTracepoint { name } => {
@@ -283,13 +284,14 @@ impl KernelProgram {
 
 /// Types with one place in a cgroup are loaded without an attach type.
 fn cgroup_attach_type(program: &KernelProgram) -> u32 {
-    match (program.prog_type(), program.attach_type()) {
-        (ProgramType::SockOps, _) => BPF_CGROUP_SOCK_OPS,
-        (ProgramType::CgroupDevice, _) => BPF_CGROUP_DEVICE,
-        (ProgramType::CgroupSysctl, _) => BPF_CGROUP_SYSCTL,
-        (ProgramType::CgroupSock, 0) => BPF_CGROUP_INET_SOCK_CREATE,
-        (_, attach_type) => attach_type,
-    }
+    let only = [
+        (ProgramType::SockOps, BPF_CGROUP_SOCK_OPS),
+        (ProgramType::CgroupDevice, BPF_CGROUP_DEVICE),
+        (ProgramType::CgroupSysctl, BPF_CGROUP_SYSCTL),
+        (ProgramType::CgroupSock, BPF_CGROUP_INET_SOCK_CREATE),
+    ];
+    let place = only.into_iter().find(|(kind, _)| *kind == program.prog_type()).map(|(_, place)| place);
+    place.filter(|_| program.attach_type() == 0).unwrap_or(program.attach_type())
 }
 
 fn needed(point: &AttachPoint) -> Capabilities {

@@ -93,29 +93,39 @@ pub fn program_type(prog_type: ProgramType) -> Support {
 #[must_use]
 pub fn map_type(kind: MapKind) -> Support {
     let page = u32::try_from(rustix::param::page_size()).unwrap_or(4096);
-    let mut def = MapDef::new("probe", kind, 4, 4, 1);
-    match kind {
-        MapKind::StackTrace => def.value_size = 8,
-        MapKind::LpmTrie => {
-            (def.key_size, def.flags) = (8, MapFlags::NO_PREALLOC);
-        }
-        MapKind::Queue | MapKind::Stack | MapKind::BloomFilter => def.key_size = 0,
-        MapKind::Ringbuf | MapKind::UserRingbuf => {
-            (def.key_size, def.value_size, def.max_entries) = (0, 0, page);
-        }
-        MapKind::CgroupStorage | MapKind::PercpuCgroupStorage => (def.key_size, def.max_entries) = (8, 0),
-        MapKind::Arena => {
-            (def.key_size, def.value_size, def.flags) = (0, 0, MapFlags::MMAPABLE);
-        }
-        MapKind::InsnArray => def.value_size = 16,
-        MapKind::SkStorage | MapKind::InodeStorage | MapKind::TaskStorage | MapKind::CgrpStorage => {
-            (def.max_entries, def.flags) = (0, MapFlags::NO_PREALLOC);
-            return storage(&def);
-        }
+    let (key_size, value_size, max_entries, flags) = match kind {
         // Needs the BTF id of a kernel structure: the type is built when its programs are.
         MapKind::StructOps => return program_type(ProgramType::StructOps),
-        _ => {}
-    }
+        MapKind::SkStorage | MapKind::InodeStorage | MapKind::TaskStorage | MapKind::CgrpStorage => {
+            return storage(kind);
+        }
+        MapKind::StackTrace => (4, 8, 1, MapFlags::empty()),
+        MapKind::InsnArray => (4, 16, 1, MapFlags::empty()),
+        MapKind::LpmTrie => (8, 4, 1, MapFlags::NO_PREALLOC),
+        MapKind::Queue | MapKind::Stack | MapKind::BloomFilter => (0, 4, 1, MapFlags::empty()),
+        MapKind::Ringbuf | MapKind::UserRingbuf => (0, 0, page, MapFlags::empty()),
+        MapKind::CgroupStorage | MapKind::PercpuCgroupStorage => (8, 4, 0, MapFlags::empty()),
+        MapKind::Arena => (0, 0, 1, MapFlags::MMAPABLE),
+        MapKind::Hash
+        | MapKind::Array
+        | MapKind::ProgArray
+        | MapKind::PerfEventArray
+        | MapKind::PercpuHash
+        | MapKind::PercpuArray
+        | MapKind::CgroupArray
+        | MapKind::LruHash
+        | MapKind::LruPercpuHash
+        | MapKind::ArrayOfMaps
+        | MapKind::HashOfMaps
+        | MapKind::Devmap
+        | MapKind::DevmapHash
+        | MapKind::Sockmap
+        | MapKind::Sockhash
+        | MapKind::Cpumap
+        | MapKind::Xskmap
+        | MapKind::ReuseportSockarray => (4, 4, 1, MapFlags::empty()),
+    };
+    let def = MapDef { flags, ..MapDef::new("probe", kind, key_size, value_size, max_entries) };
     let inner = MapDef::new("inner", MapKind::Array, 4, 4, 1);
     let template = matches!(kind, MapKind::ArrayOfMaps | MapKind::HashOfMaps)
         .then(|| KernelMap::create(&inner, CreateOptions::default()).ok())
@@ -124,12 +134,13 @@ pub fn map_type(kind: MapKind) -> Support {
 }
 
 /// Storage maps want BTF types of key and value: the smallest BTF that has them.
-fn storage(def: &MapDef) -> Support {
+fn storage(kind: MapKind) -> Support {
     let btf = match super::KernelBtf::load(&int_btf()) {
         Ok(btf) => btf,
         Err(error) => return support(Err(error)),
     };
-    let def = MapDef { btf_key: 1, btf_value: 1, ..def.clone() };
+    let flags = MapFlags::NO_PREALLOC;
+    let def = MapDef { flags, btf_key: 1, btf_value: 1, ..MapDef::new("probe", kind, 4, 4, 0) };
     support(KernelMap::create(&def, CreateOptions { btf: Some(&btf), inner: None }).map(drop))
 }
 
@@ -145,13 +156,11 @@ fn int_btf() -> Vec<u8> {
 }
 
 fn support(result: Result<(), super::OsError>) -> Support {
-    match result {
+    match result.map_err(|error| error.hint) {
         Ok(()) => Support::Yes,
-        Err(error) => match error.hint {
-            Hint::MissingCapabilities(missing) => Support::NotPermitted(missing),
-            Hint::ForbiddenByKernel => Support::NotPermitted(Capabilities::empty()),
-            _ => Support::No,
-        },
+        Err(Hint::MissingCapabilities(missing)) => Support::NotPermitted(missing),
+        Err(Hint::ForbiddenByKernel) => Support::NotPermitted(Capabilities::empty()),
+        Err(_) => Support::No,
     }
 }
 
@@ -209,20 +218,20 @@ impl Target {
     /// An attach type that the type takes, where it wants one; a tracepoint for tracing programs.
     fn of(prog_type: ProgramType) -> Self {
         const SLEEPABLE: u32 = 1 << 4;
-        let plain = |attach_type| Self { attach_type, ..Self::default() };
-        match prog_type {
-            ProgramType::CgroupSockAddr => plain(8),
-            ProgramType::CgroupSockopt => plain(21),
-            ProgramType::SkLookup => plain(36),
-            ProgramType::Netfilter => plain(45),
-            ProgramType::Lsm => plain(27),
-            ProgramType::Syscall => Self { flags: SLEEPABLE, ..Self::default() },
-            ProgramType::Tracing => {
-                let tracepoint = KernelSymbols::default().typedef("btf_trace_sched_switch");
-                Self { attach_type: 23, attach_btf_id: tracepoint.unwrap_or(0), flags: 0 }
-            }
-            _ => Self::default(),
-        }
+        const ATTACH_TYPES: [(ProgramType, u32); 6] = [
+            (ProgramType::CgroupSockAddr, 8),
+            (ProgramType::CgroupSockopt, 21),
+            (ProgramType::Tracing, 23),
+            (ProgramType::Lsm, 27),
+            (ProgramType::SkLookup, 36),
+            (ProgramType::Netfilter, 45),
+        ];
+        let attach_type = ATTACH_TYPES.iter().find(|(kind, _)| *kind == prog_type).map_or(0, |it| it.1);
+        let tracepoint = (prog_type == ProgramType::Tracing)
+            .then(|| KernelSymbols::default().typedef("btf_trace_sched_switch"))
+            .flatten();
+        let flags = if prog_type == ProgramType::Syscall { SLEEPABLE } else { 0 };
+        Self { attach_type, attach_btf_id: tracepoint.unwrap_or(0), flags }
     }
 }
 
