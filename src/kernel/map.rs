@@ -146,10 +146,12 @@ impl KernelMap {
         let ring = matches!(def.kind, MapKind::Ringbuf | MapKind::UserRingbuf);
         // Objects may give types to rings; the kernel takes sizes of zero only.
         let (key_size, value_size) = if ring { (0, 0) } else { (def.key_size, def.value_size) };
-        let max_entries = match def.kind {
-            MapKind::PerfEventArray if def.max_entries == 0 => possible_cpus()?,
-            MapKind::Ringbuf | MapKind::UserRingbuf => ring_size(def.max_entries),
-            _ => def.max_entries,
+        let max_entries = if ring {
+            ring_size(def.max_entries)
+        } else if def.kind == MapKind::PerfEventArray && def.max_entries == 0 {
+            possible_cpus()?
+        } else {
+            def.max_entries
         };
         let numa = if def.flags.contains(MapFlags::NUMA_NODE) { def.numa_node } else { 0 };
         let types = options.btf.filter(|_| def.btf_value != 0 && !ring);

@@ -8,6 +8,7 @@
 
 use beelift_runtime::ctx::ProgramType;
 use beelift_runtime::environment::Environment;
+use beelift_runtime::helper::{HelperFlags, by_id};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use super::btf::KernelBtf;
@@ -59,6 +60,9 @@ pub struct Fixed {
     pub numa_node: u32,
 }
 
+/// Helpers that [`Fixed::answer`] knows, ascending: clock, random number, CPU, NUMA node, ticks, other clocks.
+const FIXED: [u32; 8] = [5, 7, 8, 42, 118, 125, 160, 208];
+
 impl Fixed {
     /// The answers of an environment, asked once, on CPU 0.
     #[must_use]
@@ -78,48 +82,41 @@ impl Fixed {
     /// The answer to a helper, when it is one of these.
     #[must_use]
     pub fn answer(&self, helper: u32) -> Option<u64> {
-        match helper {
-            5 => Some(self.monotonic_ns),
-            7 => Some(u64::from(self.random_u32)),
-            8 => Some(u64::from(self.cpu)),
-            42 => Some(u64::from(self.numa_node)),
-            118 => Some(self.jiffies),
-            125 => Some(self.boottime_ns),
-            160 => Some(self.coarse_ns),
-            208 => Some(self.tai_ns),
-            _ => None,
-        }
+        let answers = [
+            self.monotonic_ns,
+            u64::from(self.random_u32),
+            u64::from(self.cpu),
+            u64::from(self.numa_node),
+            self.jiffies,
+            self.boottime_ns,
+            self.coarse_ns,
+            self.tai_ns,
+        ];
+        FIXED.binary_search(&helper).ok().map(|index| answers[index])
     }
 }
 
 /// Helpers whose results depend on the machine and that [`Fixed`] has no answer for: number and name, once each.
 #[must_use]
 pub fn not_comparable(program: &Program) -> Vec<(u32, &'static str)> {
-    const MACHINE: [(u32, &str); 21] = [
-        (14, "bpf_get_current_pid_tgid"),
-        (15, "bpf_get_current_uid_gid"),
-        (16, "bpf_get_current_comm"),
-        (17, "bpf_get_cgroup_classid"),
-        (27, "bpf_get_stackid"),
-        (34, "bpf_get_hash_recalc"),
-        (35, "bpf_get_current_task"),
-        (46, "bpf_get_socket_cookie"),
-        (47, "bpf_get_socket_uid"),
-        (67, "bpf_get_stack"),
-        (69, "bpf_fib_lookup"),
-        (80, "bpf_get_current_cgroup_id"),
-        (84, "bpf_sk_lookup_tcp"),
-        (85, "bpf_sk_lookup_udp"),
-        (99, "bpf_skc_lookup_tcp"),
-        (120, "bpf_get_ns_current_pid_tgid"),
-        (122, "bpf_get_netns_cookie"),
-        (123, "bpf_get_current_ancestor_cgroup_id"),
-        (134, "bpf_ringbuf_query"),
-        (141, "bpf_get_task_stack"),
-        (158, "bpf_get_current_task_btf"),
-    ];
-    let calls = |number: u32| program.insns.contains(&Insn::Call(Callee::Helper(number)));
-    MACHINE.into_iter().filter(|&(number, _)| calls(number)).collect()
+    // What depends on other state than the machine's own: stacks, sockets, routes, the fill of rings.
+    const STATE: [u32; 12] = [27, 34, 46, 47, 67, 69, 84, 85, 99, 134, 141, 175];
+    let mut calls: Vec<u32> = program
+        .insns
+        .iter()
+        .filter_map(|insn| match insn {
+            Insn::Call(Callee::Helper(number)) if FIXED.binary_search(number).is_err() => Some(*number),
+            _ => None,
+        })
+        .collect();
+    calls.sort_unstable();
+    calls.dedup();
+    calls
+        .into_iter()
+        .filter_map(by_id)
+        .filter(|helper| helper.proto.flags.contains(HelperFlags::MACHINE) || STATE.contains(&helper.id))
+        .map(|helper| (helper.id, helper.name))
+        .collect()
 }
 
 /// The program with machine-dependent calls replaced by constants. Instructions keep their indexes: each call
