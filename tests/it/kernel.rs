@@ -15,6 +15,7 @@ use beelift::runtime::ctx::ProgramType;
 use beelift::runtime::map::{MapDef, MapKind};
 use beelift::runtime::privilege::Capabilities;
 
+mod encodings;
 mod maps;
 mod oracle;
 mod programs;
