@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use beelift_runtime::abi::ExecContext;
-use beelift_runtime::ctx::{ContextLayout, CtxField, FieldAccess, FieldKind};
+use beelift_runtime::ctx::{ContextLayout, FieldKind};
 use beelift_runtime::mem::{AtomicOp as MemAtomicOp, AtomicSize, Fault, RegionKind, Regions, SharedBytes};
 
 use super::{FRAME_SIZE, word};
@@ -121,7 +121,13 @@ impl<'a> Memory<'a> {
             return Ok(Place::Plain(address));
         };
         let field = self.layout.field(offset, size.bytes()).ok_or(refused)?;
-        allowed(field, offset, size, direction).ok_or(refused)?;
+        let allowed = match direction {
+            Direction::Read => field.allows_read(offset, size.bytes()),
+            Direction::Write => field.allows_write(offset, size.bytes()),
+        };
+        if !allowed {
+            return Err(refused);
+        }
         let native = self.context + u64::from(field.native_offset);
         match field.kind {
             FieldKind::Scalar => Ok(Place::Plain(native + u64::from(offset) - u64::from(field.offset))),
@@ -140,18 +146,6 @@ enum Place {
     Plain(u64),
     /// To the 64-bit pointer at that address.
     Pointer(u64),
-}
-
-/// `None` where the context does not allow the access.
-fn allowed(field: &CtxField, offset: u32, size: Size, direction: Direction) -> Option<()> {
-    let (access, narrow) = match direction {
-        Direction::Read => (field.access != FieldAccess::Write, field.narrow_read),
-        Direction::Write => (field.access != FieldAccess::Read, field.narrow_write),
-    };
-    // An array is one field: what is narrow there is measured against a single access.
-    let whole = size.bytes() >= u32::from(field.size.min(field.max_access));
-    let aligned = (offset - u32::from(field.offset)).is_multiple_of(size.bytes());
-    (access && (whole || narrow) && aligned && size.bytes() <= u32::from(field.max_access)).then_some(())
 }
 
 fn fault(address: u64, size: Size, direction: Direction) -> Fault {

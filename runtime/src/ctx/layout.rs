@@ -14,6 +14,28 @@ pub enum FieldAccess {
     Write,
 }
 
+/// Which parts of a field an access may cover. Every access is aligned to its size, counted from the start of the
+/// context.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Parts {
+    /// None.
+    None,
+    /// Aligned parts of `min` to `max` bytes.
+    Aligned {
+        /// Smallest, in bytes.
+        min: u16,
+        /// Largest, in bytes.
+        max: u16,
+    },
+    /// Parts of up to `max` bytes at the start of the field.
+    Start {
+        /// Largest, in bytes.
+        max: u16,
+    },
+    /// The whole field, or aligned parts of its first half.
+    FirstHalf,
+}
+
 /// What a context field holds, and how it is converted from the native structure.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FieldKind {
@@ -45,14 +67,10 @@ pub struct CtxField {
     pub offset: u16,
     /// UAPI size in bytes.
     pub size: u16,
-    /// Access the verifier allows.
-    pub access: FieldAccess,
-    /// Whether reads narrower than `size` are allowed (a byte of a `u32`).
-    pub narrow_read: bool,
-    /// Whether writes narrower than `size` are allowed.
-    pub narrow_write: bool,
-    /// Largest single access in bytes.
-    pub max_access: u16,
+    /// Which parts may be read.
+    pub reads: Parts,
+    /// Which parts may be written.
+    pub writes: Parts,
     /// What it holds.
     pub kind: FieldKind,
     /// Byte offset in the native structure.
@@ -80,12 +98,12 @@ pub enum ContextLayout {
     Raw {
         /// UAPI struct name.
         name: &'static str,
+        /// First byte that may be accessed.
+        start: u32,
         /// Largest offset + size the verifier allows, in bytes.
         size: u32,
-        /// Access the verifier allows.
+        /// Access the verifier allows. Accesses are aligned to their size.
         access: FieldAccess,
-        /// Whether accesses must be 8-byte words at 8-byte offsets (`raw_tracepoint`).
-        words_only: bool,
     },
     /// r1 is a buffer of bytes and r2 its length (type `memory`).
     Memory,
@@ -94,6 +112,35 @@ pub enum ContextLayout {
 }
 
 impl ContextLayout {
+    /// Whether the verifier lets a read of `size` bytes at `offset` through.
+    #[must_use]
+    pub fn allows_read(&self, offset: u32, size: u32) -> bool {
+        match *self {
+            Self::Fields { .. } => {
+                self.field(offset, size).is_some_and(|field| field.allows_read(offset, size))
+            }
+            Self::Raw { access, .. } => access != FieldAccess::Write && self.inside(offset, size),
+            Self::Memory | Self::Kernel => false,
+        }
+    }
+    /// Likewise for a write.
+    #[must_use]
+    pub fn allows_write(&self, offset: u32, size: u32) -> bool {
+        match *self {
+            Self::Fields { .. } => {
+                self.field(offset, size).is_some_and(|field| field.allows_write(offset, size))
+            }
+            Self::Raw { access, .. } => access != FieldAccess::Read && self.inside(offset, size),
+            Self::Memory | Self::Kernel => false,
+        }
+    }
+    /// Whether an access lies in a raw context and is aligned.
+    fn inside(&self, offset: u32, len: u32) -> bool {
+        let Self::Raw { start, size, .. } = *self else { return false };
+        offset >= start
+            && offset.checked_add(len).is_some_and(|end| end <= size)
+            && offset.is_multiple_of(len)
+    }
     /// The field that covers `[offset, offset + size)`, if one does.
     #[must_use]
     pub fn field(&self, offset: u32, size: u32) -> Option<&'static CtxField> {
@@ -112,34 +159,56 @@ impl CtxField {
             name,
             offset,
             size,
-            access: FieldAccess::Read,
-            narrow_read: true,
-            narrow_write: false,
-            max_access: if size < 8 { size } else { 8 },
+            reads: Parts::Aligned { min: 1, max: if size < 8 { size } else { 8 } },
+            writes: Parts::None,
             kind: FieldKind::Scalar,
             native_offset: offset,
             native_size: size,
         }
     }
-    /// An array of 4-byte words: read word by word, or in parts of a word.
-    pub(super) const fn words(name: &'static str, offset: u16, count: u16) -> Self {
-        Self { max_access: 4, ..Self::new(name, offset, 4 * count) }
-    }
-    /// Only accesses of the whole field.
+    /// Reads of whole words only, of which the field may have several.
     pub(super) const fn whole(self) -> Self {
-        Self { narrow_read: false, narrow_write: false, ..self }
+        let word = if self.size == 8 { 8 } else { 4 };
+        self.read_as(Parts::Aligned { min: word, max: word })
     }
-    /// Written as well, by whole words.
+    /// Reads of these parts.
+    pub(super) const fn read_as(self, reads: Parts) -> Self {
+        Self { reads, ..self }
+    }
+    /// Writes of whole words.
     pub(super) const fn writable(self) -> Self {
-        Self { access: FieldAccess::ReadWrite, ..self }
+        let word = if self.size == 8 { 8 } else { 4 };
+        self.written_as(Parts::Aligned { min: word, max: word })
     }
-    /// Written as well, also in parts.
-    pub(super) const fn writable_narrow(self) -> Self {
-        Self { access: FieldAccess::ReadWrite, narrow_write: true, ..self }
+    /// Writes of these parts.
+    pub(super) const fn written_as(self, writes: Parts) -> Self {
+        Self { writes, ..self }
     }
     /// A pointer: 8 bytes at `native_offset`, read in whole.
     pub(super) const fn pointer(self, kind: FieldKind, native_offset: usize) -> Self {
         Self { kind, native_offset: native_offset as u16, native_size: 8, ..self.whole() }
+    }
+    /// Whether a read of `size` bytes at that offset of the context is allowed, as far as the field is concerned.
+    #[must_use]
+    pub const fn allows_read(&self, offset: u32, size: u32) -> bool {
+        self.covers(self.reads, offset, size)
+    }
+    /// Likewise for a write.
+    #[must_use]
+    pub const fn allows_write(&self, offset: u32, size: u32) -> bool {
+        self.covers(self.writes, offset, size)
+    }
+    const fn covers(&self, parts: Parts, offset: u32, size: u32) -> bool {
+        let start = self.offset as u32;
+        if !offset.is_multiple_of(size) || offset < start || offset + size > self.end() {
+            return false;
+        }
+        match parts {
+            Parts::None => false,
+            Parts::Aligned { min, max } => min as u32 <= size && size <= max as u32,
+            Parts::Start { max } => offset == start && size <= max as u32,
+            Parts::FirstHalf => size == self.size as u32 || offset + size <= start + self.size as u32 / 2,
+        }
     }
     /// One past the last UAPI byte.
     #[must_use]

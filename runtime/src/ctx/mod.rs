@@ -17,7 +17,7 @@ mod xdp;
 
 pub use context::{Context, Entry};
 pub use info::{AttachType, ProgramTypeInfo, ReturnRange, StackRule, attach};
-pub use layout::{ContextLayout, CtxField, FieldAccess, FieldKind};
+pub use layout::{ContextLayout, CtxField, FieldAccess, FieldKind, Parts};
 pub(crate) use packet::{ETH_HLEN, FRAME_RESERVE, META_MAX};
 pub use packet::{Frame, Packet, PacketTooLong};
 pub use raw::{MemoryContext, RawContext};

@@ -16,14 +16,14 @@ const SYSCALL: u32 = 65_535;
 
 /// Layout of a type whose context is plain bytes; `None` for others.
 pub(super) const fn layout(program_type: ProgramType) -> Option<ContextLayout> {
-    const fn raw(name: &'static str, size: u32, access: FieldAccess, words_only: bool) -> ContextLayout {
-        ContextLayout::Raw { name, size, access, words_only }
+    const fn raw(name: &'static str, start: u32, size: u32, access: FieldAccess) -> ContextLayout {
+        ContextLayout::Raw { name, start, size, access }
     }
     Some(match program_type {
-        ProgramType::Kprobe => raw("pt_regs", PT_REGS, FieldAccess::Read, false),
-        ProgramType::Tracepoint => raw("tracepoint record", TRACE_RECORD, FieldAccess::Read, false),
-        ProgramType::RawTracepoint => raw("bpf_raw_tracepoint_args", RAW_ARGS, FieldAccess::Read, false),
-        ProgramType::Syscall => raw("syscall arguments", SYSCALL, FieldAccess::ReadWrite, false),
+        ProgramType::Kprobe => raw("pt_regs", 0, PT_REGS, FieldAccess::Read),
+        ProgramType::Tracepoint => raw("tracepoint record", 8, TRACE_RECORD, FieldAccess::Read),
+        ProgramType::RawTracepoint => raw("bpf_raw_tracepoint_args", 0, RAW_ARGS, FieldAccess::Read),
+        ProgramType::Syscall => raw("syscall arguments", 0, SYSCALL, FieldAccess::ReadWrite),
         ProgramType::Memory => ContextLayout::Memory,
         _ => return None,
     })

@@ -5,7 +5,7 @@ use std::mem::offset_of;
 
 use super::context::{Context, Entry, sealed::Sealed};
 use super::packet::{BLOCK, Frame, Packet, word};
-use super::{ContextLayout, CtxField, FieldKind, ProgramType};
+use super::{ContextLayout, CtxField, FieldKind, Parts, ProgramType};
 use crate::mem::{RegionKind, Regions, WordSize};
 
 /// UAPI size of `struct __sk_buff`.
@@ -67,7 +67,7 @@ const INGRESS_IFINDEX: CtxField = number("ingress_ifindex", 36);
 const IFINDEX: CtxField = number("ifindex", 40);
 const TC_INDEX: CtxField = number("tc_index", 44);
 /// Any aligned access of up to 8 bytes inside the five words.
-const CB: CtxField = at(CtxField::new("cb", 48, 20).writable_narrow());
+const CB: CtxField = at(CtxField::new("cb", 48, 20).written_as(Parts::Aligned { min: 1, max: 8 }));
 const CB_READ: CtxField = at(CtxField::new("cb", 48, 20));
 const HASH: CtxField = number("hash", 68);
 const TC_CLASSID: CtxField = number("tc_classid", 72);
@@ -79,8 +79,8 @@ const NAPI_ID: CtxField = number("napi_id", 84);
 const FAMILY: CtxField = number("family", 88);
 const REMOTE_IP4: CtxField = number("remote_ip4", 92).whole();
 const LOCAL_IP4: CtxField = number("local_ip4", 96).whole();
-const REMOTE_IP6: CtxField = at(CtxField::words("remote_ip6", 100, 4));
-const LOCAL_IP6: CtxField = at(CtxField::words("local_ip6", 116, 4));
+const REMOTE_IP6: CtxField = at(CtxField::new("remote_ip6", 100, 16).whole());
+const LOCAL_IP6: CtxField = at(CtxField::new("local_ip6", 116, 16).whole());
 const REMOTE_PORT: CtxField = number("remote_port", 132);
 const LOCAL_PORT: CtxField = number("local_port", 136);
 const DATA_META: CtxField =

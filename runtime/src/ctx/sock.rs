@@ -1,11 +1,16 @@
 //! Contexts of the socket and cgroup types.
 #![forbid(unsafe_code)]
 
-use super::{ContextLayout, CtxField, FieldKind, ProgramType, attach};
+use super::{ContextLayout, CtxField, FieldKind, Parts, ProgramType, attach};
 
 const fn number(name: &'static str, offset: u16) -> CtxField {
     CtxField::new(name, offset, 4)
 }
+
+/// Reads of up to a word that begin where the field does.
+const START: Parts = Parts::Start { max: 4 };
+/// Whole words of 4 or, where aligned, 8 bytes.
+const LONG: Parts = Parts::Aligned { min: 4, max: 8 };
 
 /// A pointer to a socket or null; its native place is its UAPI place.
 const fn socket(name: &'static str, offset: u16, object: &'static str, nullable: bool) -> CtxField {
@@ -19,12 +24,13 @@ const fn bytes(name: &'static str, offset: u16, kind: FieldKind) -> CtxField {
 
 const SOCK_OPS: &[CtxField] = &[
     number("op", 0).whole(),
-    CtxField::words("args", 4, 4).writable().whole(),
+    number("reply", 4).writable().whole(),
+    CtxField::new("args", 8, 12).whole(),
     number("family", 20).whole(),
     number("remote_ip4", 24).whole(),
     number("local_ip4", 28).whole(),
-    CtxField::words("remote_ip6", 32, 4).whole(),
-    CtxField::words("local_ip6", 48, 4).whole(),
+    CtxField::new("remote_ip6", 32, 16).whole(),
+    CtxField::new("local_ip6", 48, 16).whole(),
     number("remote_port", 64).whole(),
     number("local_port", 68).whole(),
     number("is_fullsock", 72).whole(),
@@ -57,7 +63,7 @@ const SOCK_OPS: &[CtxField] = &[
     bytes("skb_data", 192, FieldKind::PacketData),
     bytes("skb_data_end", 200, FieldKind::PacketEnd),
     number("skb_len", 208).whole(),
-    number("skb_tcp_flags", 212),
+    number("skb_tcp_flags", 212).read_as(START),
     CtxField::new("skb_hwtstamp", 216, 8).whole(),
 ];
 
@@ -66,11 +72,11 @@ const SK_LOOKUP: &[CtxField] = &[
     number("family", 8),
     number("protocol", 12),
     number("remote_ip4", 16),
-    CtxField::words("remote_ip6", 20, 4),
+    CtxField::new("remote_ip6", 20, 16).read_as(Parts::Aligned { min: 1, max: 4 }),
     // Two bytes of port and two of padding: readable as a 4-byte word or in parts.
     number("remote_port", 36),
     number("local_ip4", 40),
-    CtxField::words("local_ip6", 44, 4),
+    CtxField::new("local_ip6", 44, 16).read_as(Parts::Aligned { min: 1, max: 4 }),
     number("local_port", 60),
     number("ingress_ifindex", 64),
 ];
@@ -78,7 +84,7 @@ const SK_LOOKUP: &[CtxField] = &[
 const DEVICE: &[CtxField] =
     &[number("access_type", 0), number("major", 4).whole(), number("minor", 8).whole()];
 
-const SYSCTL: &[CtxField] = &[number("write", 0), number("file_pos", 4).writable_narrow()];
+const SYSCTL: &[CtxField] = &[number("write", 0), number("file_pos", 4).writable()];
 
 const SOCKOPT_GET: &[CtxField] = &[
     socket("sk", 0, "sock", false),
@@ -104,8 +110,8 @@ const SK_MSG: &[CtxField] = &[
     number("family", 16).whole(),
     number("remote_ip4", 20).whole(),
     number("local_ip4", 24).whole(),
-    CtxField::words("remote_ip6", 28, 4).whole(),
-    CtxField::words("local_ip6", 44, 4).whole(),
+    CtxField::new("remote_ip6", 28, 16).whole(),
+    CtxField::new("local_ip6", 44, 16).whole(),
     number("remote_port", 60).whole(),
     number("local_port", 64).whole(),
     number("size", 68).whole(),
@@ -116,9 +122,9 @@ const SK_REUSEPORT: &[CtxField] = &[
     bytes("data", 0, FieldKind::PacketData),
     bytes("data_end", 8, FieldKind::PacketEnd),
     number("len", 16),
-    number("eth_protocol", 20),
-    number("ip_protocol", 24).whole(),
-    number("bind_inany", 28).whole(),
+    number("eth_protocol", 20).read_as(Parts::Aligned { min: 2, max: 4 }),
+    number("ip_protocol", 24),
+    number("bind_inany", 28),
     number("hash", 32).whole(),
     socket("sk", 40, "sock", false),
     socket("migrating_sk", 48, "sock_common", true),
@@ -130,67 +136,58 @@ const NETFILTER: &[CtxField] = &[
 ];
 
 const PERF_EVENT: &[CtxField] = &[
-    CtxField { max_access: 8, ..CtxField::new("regs", 0, 168) },
+    CtxField::new("regs", 0, 168).read_as(Parts::Aligned { min: 8, max: 8 }),
     CtxField::new("sample_period", 168, 8),
     CtxField::new("addr", 176, 8),
 ];
 
-/// Source address fields common to all attach types of `cgroup_sock`.
-const SOCK_HEAD: [CtxField; 6] = [
-    number("bound_dev_if", 0),
-    number("family", 4),
-    number("type", 8),
-    number("protocol", 12),
-    number("mark", 16),
-    number("priority", 20),
-];
+const BOUND_DEV_IF: CtxField = number("bound_dev_if", 0).writable().whole();
+const FAMILY: CtxField = number("family", 4).read_as(START);
+const TYPE: CtxField = number("type", 8).read_as(START);
+const PROTOCOL: CtxField = number("protocol", 12).read_as(START);
+const MARK: CtxField = number("mark", 16).writable().whole();
+const PRIORITY: CtxField = number("priority", 20).writable().whole();
+const SRC_IP4: CtxField = number("src_ip4", 24);
+const SRC_IP6: CtxField = CtxField::new("src_ip6", 28, 16).read_as(Parts::Aligned { min: 1, max: 4 });
+const SRC_PORT: CtxField = number("src_port", 44).read_as(START);
+/// Two bytes of port and two of padding.
+const DST_PORT: CtxField = number("dst_port", 48).read_as(Parts::FirstHalf);
+const DST_IP4: CtxField = number("dst_ip4", 52);
+const DST_IP6: CtxField = CtxField::new("dst_ip6", 56, 16).read_as(Parts::Aligned { min: 1, max: 4 });
+const STATE: CtxField = number("state", 72).read_as(START);
+const RX_QUEUE_MAPPING: CtxField = number("rx_queue_mapping", 76).read_as(START);
+
 const SOCK_CREATE: &[CtxField] = &[
-    SOCK_HEAD[0].writable().whole(),
-    SOCK_HEAD[1].whole(),
-    SOCK_HEAD[2].whole(),
-    SOCK_HEAD[3].whole(),
-    SOCK_HEAD[4].writable().whole(),
-    SOCK_HEAD[5].writable().whole(),
-    number("state", 72),
-    number("rx_queue_mapping", 76),
+    BOUND_DEV_IF,
+    FAMILY,
+    TYPE,
+    PROTOCOL,
+    MARK,
+    PRIORITY,
+    DST_PORT,
+    DST_IP4,
+    DST_IP6,
+    STATE,
+    RX_QUEUE_MAPPING,
 ];
-const SOCK_POST_BIND4: &[CtxField] = &[
-    SOCK_HEAD[0].whole(),
-    SOCK_HEAD[1].whole(),
-    SOCK_HEAD[2].whole(),
-    SOCK_HEAD[3].whole(),
-    SOCK_HEAD[4].whole(),
-    SOCK_HEAD[5].whole(),
-    number("src_ip4", 24),
-    number("src_port", 44),
-    number("state", 72),
-    number("rx_queue_mapping", 76),
-];
-const SOCK_POST_BIND6: &[CtxField] = &[
-    SOCK_HEAD[0].whole(),
-    SOCK_HEAD[1].whole(),
-    SOCK_HEAD[2].whole(),
-    SOCK_HEAD[3].whole(),
-    SOCK_HEAD[4].whole(),
-    SOCK_HEAD[5].whole(),
-    CtxField::words("src_ip6", 28, 4),
-    number("src_port", 44),
-    number("state", 72),
-    number("rx_queue_mapping", 76),
-];
+const SOCK_POST_BIND4: &[CtxField] =
+    &[FAMILY, TYPE, PROTOCOL, SRC_IP4, SRC_PORT, DST_PORT, DST_IP4, DST_IP6, STATE, RX_QUEUE_MAPPING];
+const SOCK_POST_BIND6: &[CtxField] =
+    &[FAMILY, TYPE, PROTOCOL, SRC_IP6, SRC_PORT, DST_PORT, DST_IP4, DST_IP6, STATE, RX_QUEUE_MAPPING];
 
 /// Fields of `bpf_sock_addr` that depend on the address family of the attach type.
 const fn sock_addr(attach_type: u32) -> &'static [CtxField] {
-    const USER_FAMILY: CtxField = number("user_family", 0);
+    const USER_FAMILY: CtxField = number("user_family", 0).whole();
     const USER_IP4: CtxField = number("user_ip4", 4).writable();
-    const USER_IP6: CtxField = CtxField { max_access: 8, ..CtxField::words("user_ip6", 8, 4).writable() };
+    const USER_IP6: CtxField =
+        CtxField::new("user_ip6", 8, 16).read_as(Parts::Aligned { min: 1, max: 8 }).written_as(LONG);
     const USER_PORT: CtxField = number("user_port", 24).writable();
-    const FAMILY: CtxField = number("family", 28);
-    const TYPE: CtxField = number("type", 32);
-    const PROTOCOL: CtxField = number("protocol", 36);
+    const FAMILY: CtxField = number("family", 28).whole();
+    const TYPE: CtxField = number("type", 32).whole();
+    const PROTOCOL: CtxField = number("protocol", 36).whole();
     const MSG_SRC_IP4: CtxField = number("msg_src_ip4", 40).writable();
     const MSG_SRC_IP6: CtxField =
-        CtxField { max_access: 8, ..CtxField::words("msg_src_ip6", 44, 4).writable() };
+        CtxField::new("msg_src_ip6", 44, 16).read_as(Parts::Aligned { min: 1, max: 8 }).written_as(LONG);
     const SK: CtxField = socket("sk", 64, "sock", false);
     match attach_type {
         attach::INET4_BIND

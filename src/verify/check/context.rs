@@ -24,29 +24,21 @@ impl Verifier<'_> {
         let loaded = match self.tables.layout {
             ContextLayout::Fields { .. } => {
                 let field = self.tables.layout.field(offset, span.size).ok_or_else(denied)?;
-                if field.access == FieldAccess::Write {
+                if !field.allows_read(offset, span.size) {
                     return Err(denied());
                 }
-                let within = offset - u32::from(field.offset);
-                let whole = within == 0 && span.size == u32::from(field.size);
-                let narrow = field.narrow_read && span.size <= u32::from(field.max_access);
                 match field.kind {
-                    FieldKind::Scalar if whole || narrow => unknown,
-                    FieldKind::PacketData if whole && sign == Sign::Zero => Register::pointer(Kind::Packet),
-                    FieldKind::PacketEnd if whole && sign == Sign::Zero => Register::pointer(Kind::PacketEnd),
-                    FieldKind::PacketMeta if whole && sign == Sign::Zero => {
-                        Register::pointer(Kind::PacketMeta)
-                    }
-                    FieldKind::Object { name, nullable } if whole => self.context_object(name, nullable)?,
-                    FieldKind::KernelOnly if whole || narrow => {
+                    FieldKind::Scalar => unknown,
+                    FieldKind::PacketData if sign == Sign::Zero => Register::pointer(Kind::Packet),
+                    FieldKind::PacketEnd if sign == Sign::Zero => Register::pointer(Kind::PacketEnd),
+                    FieldKind::PacketMeta if sign == Sign::Zero => Register::pointer(Kind::PacketMeta),
+                    FieldKind::Object { name, nullable } => self.context_object(name, nullable)?,
+                    FieldKind::KernelOnly => {
                         return Err(Stop::Unsupported(format!("context field {}", field.name)));
                     }
-                    FieldKind::Scalar
-                    | FieldKind::PacketData
-                    | FieldKind::PacketEnd
-                    | FieldKind::PacketMeta
-                    | FieldKind::Object { .. }
-                    | FieldKind::KernelOnly => return Err(denied()),
+                    FieldKind::PacketData | FieldKind::PacketEnd | FieldKind::PacketMeta => {
+                        return Err(denied());
+                    }
                 }
             }
             ContextLayout::Raw { access, .. } => {
@@ -69,12 +61,7 @@ impl Verifier<'_> {
         match self.tables.layout {
             ContextLayout::Fields { .. } => {
                 let field = self.tables.layout.field(offset, span.size).ok_or_else(denied)?;
-                if field.access == FieldAccess::Read {
-                    return Err(denied());
-                }
-                let within = offset - u32::from(field.offset);
-                let whole = within == 0 && span.size == u32::from(field.size);
-                if !whole && !(field.narrow_write && span.size <= u32::from(field.max_access)) {
+                if !field.allows_write(offset, span.size) {
                     return Err(denied());
                 }
                 if field.kind == FieldKind::KernelOnly {
@@ -96,9 +83,12 @@ impl Verifier<'_> {
 
     /// Bytes of a context without fields.
     pub(super) fn raw_context(&self, offset: u32, span: Span, access: Access) -> Check {
-        let ContextLayout::Raw { size, words_only, .. } = self.tables.layout else { return Ok(()) };
-        let words = !words_only || (span.size == 8 && offset.is_multiple_of(8));
-        if offset >= size || offset + span.size > size || !words {
+        let ContextLayout::Raw { .. } = self.tables.layout else { return Ok(()) };
+        let allowed = match access {
+            Access::Read => self.tables.layout.allows_read(offset, span.size),
+            Access::Write => self.tables.layout.allows_write(offset, span.size),
+        };
+        if !allowed {
             let write = access == Access::Write;
             return Err(Reason::ContextAccess { offset, size: span.size, write }.into());
         }
