@@ -1,7 +1,11 @@
 //! What a user of the library does, against the public interface: one binary, one module a subject.
 
+#[cfg(feature = "cli")]
+mod cli;
 mod elf;
 #[cfg(feature = "kernel")]
 mod kernel;
 mod random;
 mod require;
+#[cfg(feature = "jit")]
+mod robust;
