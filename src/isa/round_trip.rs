@@ -211,3 +211,28 @@ fn far_jumps_take_the_long_form() {
     };
     assert!(encode(&insns, &mut Verbatim).is_err());
 }
+
+/// If a bit were ignored, two programs that differ in it would mean the same.
+#[test]
+fn every_bit_of_an_encoding_counts() {
+    let mut seen = [0; 256];
+    for insn in each_insn() {
+        let insns = around(insn);
+        let encoded = encode(&insns, &mut Verbatim).expect("has an encoding");
+        let at = encoded.pcs[6].0 as usize;
+        let opcode = usize::from(encoded.slots[at].opcode());
+        seen[opcode] += 1;
+        if seen[opcode] > 12 {
+            continue;
+        }
+        for bit in 0..64 {
+            let mut slots = encoded.slots.clone();
+            slots[at].0[bit / 8] ^= 1 << (bit % 8);
+            if let Ok(code) = decode(&slots) {
+                assert_ne!(code.insns, insns, "bit {bit} of {insn:?} is ignored");
+            }
+        }
+    }
+    let covered = seen.iter().filter(|&&count| count > 0).count();
+    assert_eq!(covered, 128, "opcodes that instructions encode to");
+}

@@ -10,6 +10,7 @@
 mod cursor;
 mod lex;
 mod parse;
+mod value;
 
 use std::collections::HashMap;
 
