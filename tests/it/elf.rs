@@ -442,3 +442,24 @@ fn raw_programs_name_only_maps_they_have() {
     assert!(Program::from_slots(ProgramType::Xdp, &wide, two.into()).is_ok());
     assert_eq!(Program::from_slots(ProgramType::Xdp, &[], [].into()).unwrap_err(), LinkError::Empty);
 }
+
+/// The kernel takes the types of every object, externs and hidden functions among them.
+#[cfg(feature = "kernel")]
+#[test]
+fn the_kernel_takes_the_types() {
+    use beelift::kernel::{Errno, KernelBtf};
+    for name in CASES {
+        let object = object(name);
+        let Some(btf) = object.btf() else { continue };
+        match KernelBtf::load(&btf.to_kernel_bytes()) {
+            Ok(_) => {}
+            Err(error) if error.errno == Errno::EPERM => {
+                let required = std::env::var_os("BEELIFT_REQUIRE_KERNEL").is_some_and(|value| value == "1");
+                assert!(!required, "BEELIFT_REQUIRE_KERNEL=1, but {error}");
+                eprintln!("SKIPPED: elf::the_kernel_takes_the_types: {error}");
+                return;
+            }
+            Err(error) => panic!("{name}: {error:?}"),
+        }
+    }
+}

@@ -10,7 +10,7 @@ struct bpf_list_node { __u64 opaque[3]; } __attribute__((aligned(8)));
 
 struct key { __u32 a; __u16 b; __u16 c; };
 struct counts { __u64 packets; __u64 bytes; };
-struct task_struct;
+struct task_struct { int pid; } complete;
 struct special {
 	struct bpf_spin_lock lock;
 	__u32 pad;
