@@ -4,6 +4,8 @@
 //! relocations even for these structures, whose layout never changes but at the end. Anonymous unions are
 //! flattened: a relocation looks members up by name.
 
+use std::sync::{Arc, LazyLock};
+
 use super::build::BtfBuilder;
 use super::types::IntEncoding;
 use super::{Btf, TypeId};
@@ -283,9 +285,14 @@ const CONTEXTS: &[(&str, u32, &[Row])] = &[
     ]),
 ];
 
-/// The built-in types.
+/// The built-in types, made once.
 #[must_use]
-pub fn builtin() -> Btf {
+pub fn builtin() -> Arc<Btf> {
+    static TYPES: LazyLock<Arc<Btf>> = LazyLock::new(|| Arc::new(build()));
+    Arc::clone(&TYPES)
+}
+
+fn build() -> Btf {
     let mut build = BtfBuilder::new();
     let mut int = |name, size, encoding| build.int(name, size, encoding);
     let bytes = int("unsigned char", 1, IntEncoding::Unsigned);

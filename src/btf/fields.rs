@@ -8,6 +8,9 @@ use beelift_runtime::map::{SpecialField, SpecialKind};
 use super::types::Kind;
 use super::{Btf, MAX_DEPTH, TypeId};
 
+/// More special fields than a kernel lets a value have.
+const MAX_FIELDS: usize = 64;
+
 /// Fields of a value of type `id` that programs reach only through helpers.
 #[must_use]
 pub fn special_fields(btf: &Btf, id: TypeId) -> Vec<SpecialField> {
@@ -42,7 +45,7 @@ struct Search<'a> {
 
 impl Search<'_> {
     fn visit(&mut self, id: TypeId, offset: u32, depth: usize) {
-        if self.budget == 0 || depth > MAX_DEPTH {
+        if self.budget == 0 || depth > MAX_DEPTH || self.found.len() >= MAX_FIELDS {
             return;
         }
         self.budget -= 1;
@@ -50,6 +53,9 @@ impl Search<'_> {
         match ty.kind {
             Kind::Struct(members) | Kind::Union(members) => {
                 for (index, member) in members.iter().enumerate() {
+                    if self.found.len() >= MAX_FIELDS {
+                        return;
+                    }
                     let at = offset.wrapping_add(member.bit_offset / 8);
                     if member.bit_size.is_none() && !self.special(ty.id, index, member.of, at) {
                         self.visit(member.of, at, depth + 1);
@@ -69,7 +75,7 @@ impl Search<'_> {
                         self.visit(element, at, depth + 1);
                     }
                     // Elements are alike: a first one without special fields speaks for all.
-                    if self.found.len() == before || self.budget == 0 {
+                    if self.found.len() == before || self.budget == 0 || self.found.len() >= MAX_FIELDS {
                         return;
                     }
                 }

@@ -2,6 +2,8 @@
 //!
 //! In: the container and BTF. Out: map definitions with initial contents and the variables in them.
 
+use std::collections::HashMap;
+
 use beelift_runtime::MapDef;
 use beelift_runtime::map::{MapFlags, MapKind};
 
@@ -13,6 +15,9 @@ use crate::isa::MapSlot;
 
 /// Largest data section: it becomes one allocation.
 const MAX_DATA: u64 = 256 << 20;
+
+/// Data sections and `struct_ops` tables of one object.
+const MAX_TABLES: usize = 4096;
 
 /// A map and the section it holds.
 pub(super) struct Found {
@@ -61,6 +66,7 @@ fn role(section: &Section<'_>) -> Option<Role> {
 /// Reads the data sections.
 pub(super) fn read(file: &File<'_>, btf: Option<&Btf>) -> Result<Vec<Found>, ElfError> {
     let mut found = Vec::new();
+    let described = btf.map(datasecs).unwrap_or_default();
     for (number, section) in file.sections.iter().enumerate() {
         let Some(role) = role(section) else { continue };
         if section.size > MAX_DATA {
@@ -87,18 +93,26 @@ pub(super) fn read(file: &File<'_>, btf: Option<&Btf>) -> Result<Vec<Found>, Elf
             Role::Data | Role::StructOps => {}
         }
         if let Some(btf) = btf
-            && let Some((id, size)) = datasec(btf, &section.name)
+            && let Some(&(id, size)) = described.get(section.name.as_str())
+            // The kernel wants the described size to be the real one.
+            && u64::from(size) == section.size
         {
-            // Only a section whose every byte is described can be mapped by name.
-            if u64::from(size) == section.size {
-                def.flags |= MapFlags::MMAPABLE;
-                def.btf_value = id.0;
-            }
+            def.flags |= MapFlags::MMAPABLE;
+            def.btf_value = id.0;
             finish(&mut def, btf);
         }
         found.push(Found { def, section: number });
     }
     Ok(found)
+}
+
+/// The types of all data sections by name.
+fn datasecs(btf: &Btf) -> HashMap<&str, (TypeId, u32)> {
+    let described = btf.iter().filter_map(|ty| match ty.kind {
+        Kind::Datasec { size, .. } => Some((ty.name, (ty.id, size))),
+        _ => None,
+    });
+    described.collect()
 }
 
 /// The types of a data section.
@@ -117,22 +131,18 @@ pub(super) fn globals(
     btf: Option<&Btf>,
     globals: &mut Vec<Global>,
 ) {
-    let section = &file.sections[found.section];
-    let vars = btf.and_then(|btf| {
-        let (id, _) = datasec(btf, &section.name)?;
-        match btf.type_at(id).kind {
-            Kind::Datasec { vars, .. } => Some((btf, vars)),
-            _ => None,
-        }
-    });
+    let mut vars = HashMap::new();
+    if let Some(btf) = btf
+        && let Kind::Datasec { vars: listed, .. } = btf.type_at(TypeId(found.def.btf_value)).kind
+    {
+        vars = listed.iter().map(|var| (btf.type_at(var.var).name, (btf, var))).collect();
+    }
     let first = globals.len();
     for symbol in file.symbols_in(found.section) {
         if !matches!(symbol.kind, SymbolType::Data | SymbolType::Unknown) || symbol.name.is_empty() {
             continue;
         }
-        let var = vars.and_then(|(btf, vars)| {
-            vars.iter().find(|var| btf.type_at(var.var).name == symbol.name).map(|var| (btf, var))
-        });
+        let var = vars.get(symbol.name.as_str());
         let btf_type = var.map_or(TypeId::VOID, |(btf, var)| match btf.type_at(var.var).kind {
             Kind::Var { of, .. } => of,
             _ => TypeId::VOID,
@@ -160,6 +170,9 @@ fn struct_ops(
     found: &mut Vec<Found>,
 ) -> Result<(), ElfError> {
     for symbol in file.symbols_in(number).filter(|symbol| symbol.kind == SymbolType::Data) {
+        if found.len() >= MAX_TABLES {
+            return Err(section.error(symbol.value, format!("more than {MAX_TABLES} tables")));
+        }
         let start = usize::try_from(symbol.value).ok();
         let size = usize::try_from(symbol.size).ok();
         let end = start.zip(size).and_then(|(start, size)| start.checked_add(size));
@@ -205,7 +218,7 @@ pub(super) fn entries(
             }
             continue;
         }
-        let start = file.symbols_in(map.section).find(|symbol| symbol.name == map.def.name);
+        let start = file.symbol(Place::Section(map.section), &map.def.name);
         let Some(start) = start.map(|symbol| symbol.value) else { continue };
         for relocation in &section.relocations {
             let Some(offset) = relocation.offset.checked_sub(start) else { continue };

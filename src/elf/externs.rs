@@ -35,8 +35,7 @@ pub(super) fn read(file: &File<'_>, btf: &Btf) -> Vec<Extern> {
                 }
                 _ => continue,
             };
-            let symbol =
-                file.symbols.iter().find(|symbol| symbol.place == Place::Undefined && symbol.name == ty.name);
+            let symbol = file.symbol(Place::Undefined, ty.name);
             let weak = symbol.is_some_and(|symbol| symbol.weak);
             externs.push(Extern { name: ty.name.to_owned(), kind, weak, btf_type: btf_type.0, set: false });
         }

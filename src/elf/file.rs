@@ -3,6 +3,8 @@
 //! In: bytes. Out: [`File`]; what sections mean is decided elsewhere. Everything that the container promises
 //! (ranges, string offsets, links) is checked here.
 
+use std::collections::HashMap;
+
 use object::elf::FileHeader64;
 use object::read::elf::{ElfFile64, FileHeader as _, SectionHeader as _};
 use object::{
@@ -14,6 +16,8 @@ use super::ElfError;
 
 /// `EM_BPF`
 const MACHINE: u16 = 247;
+/// Symbols of one name that are looked at.
+const MAX_NAMESAKES: usize = 1024;
 /// Sizes that no real object reaches.
 const MAX_SECTION: u64 = 1 << 30;
 
@@ -101,6 +105,8 @@ pub(super) struct File<'a> {
     pub(super) sections: Vec<Section<'a>>,
     /// Symbols by their ELF index (entry 0 is the empty one).
     pub(super) symbols: Vec<Symbol>,
+    section_names: HashMap<String, usize>,
+    symbol_names: HashMap<String, Vec<usize>>,
 }
 
 fn not_elf(error: object::read::Error) -> ElfError {
@@ -112,7 +118,7 @@ impl<'a> File<'a> {
     pub(super) fn read(bytes: &'a [u8]) -> Result<Self, ElfError> {
         check_header(bytes)?;
         let file = ElfFile64::<LittleEndian>::parse(bytes).map_err(not_elf)?;
-        let symbols = read_symbols(&file)?;
+        let symbols = read_symbols(&file, file.elf_section_table().len())?;
         let mut sections = Vec::new();
         let count = file.elf_section_table().len();
         sections.resize_with(count.max(1), Section::empty);
@@ -120,11 +126,29 @@ impl<'a> File<'a> {
             let index = section.index().0;
             sections[index] = read_section(&section, &symbols)?;
         }
-        Ok(Self { sections, symbols })
+        let mut section_names = HashMap::new();
+        for (index, section) in sections.iter().enumerate() {
+            section_names.entry(section.name.clone()).or_insert(index);
+        }
+        let mut symbol_names: HashMap<String, Vec<usize>> = HashMap::new();
+        for (index, symbol) in symbols.iter().enumerate().filter(|(_, symbol)| !symbol.name.is_empty()) {
+            symbol_names.entry(symbol.name.clone()).or_default().push(index);
+        }
+        Ok(Self { sections, symbols, section_names, symbol_names })
     }
     /// The first section of that name.
     pub(super) fn section(&self, name: &str) -> Option<(usize, &Section<'a>)> {
-        self.sections.iter().enumerate().find(|(_, section)| section.name == name)
+        let index = *self.section_names.get(name)?;
+        Some((index, &self.sections[index]))
+    }
+    /// The symbol of that name in a place. Names may come twice, but hardly in one place.
+    pub(super) fn symbol(&self, place: Place, name: &str) -> Option<&Symbol> {
+        let named = self.symbol_names.get(name)?;
+        named
+            .iter()
+            .take(MAX_NAMESAKES)
+            .map(|&index| &self.symbols[index])
+            .find(|symbol| symbol.place == place)
     }
     /// Symbols in a section.
     pub(super) fn symbols_in(&self, section: usize) -> impl Iterator<Item = &Symbol> {
@@ -177,7 +201,7 @@ fn check_header(bytes: &[u8]) -> Result<(), ElfError> {
     Ok(())
 }
 
-fn read_symbols(file: &ElfFile64<'_, LittleEndian>) -> Result<Vec<Symbol>, ElfError> {
+fn read_symbols(file: &ElfFile64<'_, LittleEndian>, sections: usize) -> Result<Vec<Symbol>, ElfError> {
     let mut symbols = vec![Symbol {
         name: String::new(),
         place: Place::Other,
@@ -196,7 +220,16 @@ fn read_symbols(file: &ElfFile64<'_, LittleEndian>) -> Result<Vec<Symbol>, ElfEr
             name: String::from_utf8_lossy(name).into_owned(),
             place: match symbol.section() {
                 SymbolSection::Undefined => Place::Undefined,
-                SymbolSection::Section(index) => Place::Section(index.0),
+                SymbolSection::Section(index) if index.0 < sections => Place::Section(index.0),
+                SymbolSection::Section(index) => {
+                    return Err(ElfError::NotElf {
+                        what: format!(
+                            "symbol {} lies in section {} of {sections}",
+                            String::from_utf8_lossy(name),
+                            index.0
+                        ),
+                    });
+                }
                 _ => Place::Other,
             },
             kind: match symbol.kind() {

@@ -3,13 +3,15 @@
 //! The structure starts with type, key size, value size, capacity and flags; the first four suffice. Loaders
 //! appended fields of their own (ids, pinning paths), which are reported and otherwise ignored.
 
+use std::collections::HashMap;
+
 use beelift_runtime::MapDef;
 use beelift_runtime::map::{MapFlags, MapKind};
 
 use super::file::{File, SymbolType};
 use super::maps::finish;
 use super::{ElfError, Warning};
-use crate::btf::{Btf, Kind};
+use crate::btf::{Btf, Kind, Members};
 
 /// A map and where it is defined.
 pub(super) struct Found {
@@ -25,6 +27,7 @@ pub(super) fn read(
     warnings: &mut Vec<Warning>,
 ) -> Result<Vec<Found>, ElfError> {
     let mut found = Vec::new();
+    let annotations = btf.map(annotations).unwrap_or_default();
     for (number, section) in file.sections.iter().enumerate() {
         if section.code || (section.name != "maps" && !section.name.starts_with("maps/")) {
             continue;
@@ -51,7 +54,7 @@ pub(super) fn read(
             };
             let mut def = definition(&symbol.name, bytes, warnings)?;
             if let Some(btf) = btf {
-                annotate(&mut def, btf);
+                annotate(&mut def, btf, &annotations);
                 finish(&mut def, btf);
             }
             found.push(Found { def, section: number, offset: symbol.value });
@@ -81,13 +84,17 @@ fn definition(name: &str, bytes: &[u8], warnings: &mut Vec<Warning>) -> Result<M
 }
 
 /// `struct ____btf_map_NAME { key; value }` tells the types of a map.
-fn annotate(def: &mut MapDef, btf: &Btf) {
-    let name = format!("____btf_map_{}", def.name);
-    let members = btf.named(&name).find_map(|id| match btf.type_at(id).kind {
-        Kind::Struct(members) => Some(members),
+fn annotations(btf: &Btf) -> HashMap<&str, Members<'_>> {
+    let annotations = btf.iter().filter_map(|ty| match ty.kind {
+        Kind::Struct(members) => Some((ty.name.strip_prefix("____btf_map_")?, members)),
         _ => None,
     });
-    for member in members.into_iter().flat_map(|members| members.iter()) {
+    annotations.collect()
+}
+
+fn annotate(def: &mut MapDef, btf: &Btf, annotations: &HashMap<&str, Members<'_>>) {
+    let members = annotations.get(def.name.as_str());
+    for member in members.into_iter().flat_map(Members::iter) {
         let size = btf.size_of(member.of);
         match member.name {
             "key" if size == Some(u64::from(def.key_size)) => def.btf_key = member.of.0,

@@ -6,7 +6,7 @@
 use beelift_runtime::MapDef;
 use beelift_runtime::map::{MapFlags, MapKind};
 
-use super::file::{File, Place, SymbolType};
+use super::file::{File, Place};
 use super::{ElfError, MapEntry, Warning};
 use crate::btf::{Btf, Kind, TypeId, special_fields};
 
@@ -17,7 +17,6 @@ pub(super) const SECTION: &str = ".maps";
 pub(super) struct Found {
     pub(super) def: MapDef,
     pub(super) offset: u64,
-    size: u64,
     values: Option<u64>,
 }
 
@@ -37,15 +36,12 @@ pub(super) fn read(file: &File<'_>, btf: &Btf, warnings: &mut Vec<Warning>) -> R
         let Kind::Var { of, .. } = ty.kind else {
             return Err(section.error(u64::from(var.offset), "type of a map is no variable"));
         };
-        let symbol = file
-            .symbols_in(number)
-            .find(|symbol| symbol.name == ty.name && !matches!(symbol.kind, SymbolType::Section));
+        let symbol = file.symbol(Place::Section(number), ty.name);
         let offset = symbol.map_or(u64::from(var.offset), |symbol| symbol.value);
-        let size = btf.size_of(of).unwrap_or(0);
         let mut reader = Reader { btf, map: ty.name, warnings, values: None };
         let def = reader.definition(of, 0)?;
         let values = reader.values.map(|at| u64::from(at) + offset);
-        found.push(Found { def, offset, size: size.max(u64::from(var.size)), values });
+        found.push(Found { def, offset, values });
     }
     Ok(found)
 }
@@ -58,15 +54,17 @@ pub(super) fn entries(
 ) -> Result<Vec<(crate::isa::MapSlot, MapEntry)>, ElfError> {
     let Some((number, section)) = file.section(SECTION) else { return Ok(Vec::new()) };
     let mut entries = Vec::new();
+    let mut starts: Vec<(u64, usize)> = found.iter().map(|map| map.offset).zip(0..).collect();
+    starts.sort_unstable();
     for relocation in &section.relocations {
         let at = relocation.offset;
         let Some(symbol) = relocation.symbol.map(|index| &file.symbols[index]) else { continue };
         // A flexible array makes the variable larger than its type: the last start before it counts.
-        let owner =
-            found.iter().enumerate().filter(|(_, map)| map.offset <= at).max_by_key(|(_, map)| map.offset);
-        let Some((owner, map)) = owner else {
+        let before = starts.partition_point(|&(start, _)| start <= at);
+        let Some(&(_, owner)) = before.checked_sub(1).and_then(|last| starts.get(last)) else {
             return Err(section.error(at, "relocation belongs to no map"));
         };
+        let map = &found[owner];
         let Some(values) = map.values.filter(|&values| values <= at) else {
             return Err(section.error(at, format!("map {} takes no initial values", map.def.name)));
         };
@@ -74,8 +72,8 @@ pub(super) fn entries(
         let entry = match symbol.place {
             Place::Section(place) if place == number => {
                 let inner = symbol.value.wrapping_add_signed(relocation.addend);
-                let inner = found.iter().position(|map| map.offset == inner);
-                let Some(inner) = inner else {
+                let inner = starts.binary_search_by_key(&inner, |&(start, _)| start);
+                let Ok(inner) = inner.map(|at| starts[at].1) else {
                     return Err(section.error(at, format!("{} is no map", symbol.name)));
                 };
                 MapEntry::Map { index, map: slot_of(inner) }
@@ -89,8 +87,6 @@ pub(super) fn entries(
         };
         entries.push((slot_of(owner), entry));
     }
-    // Holes at the end of the array are elements, too.
-    let _ = found.iter().map(|map| map.size);
     Ok(entries)
 }
 

@@ -122,6 +122,9 @@ fn lay_out(file: &File<'_>, btf: &Btf, externs: &[Extern]) -> Result<Btf, ElfErr
             continue;
         }
         let Some((number, section)) = file.section(ty.name) else { continue };
+        if layouts.contains_key(ty.name) {
+            continue;
+        }
         let mut layout =
             SectionLayout { size: u32::try_from(section.size).unwrap_or(0), ..Default::default() };
         for symbol in file.symbols_in(number) {
@@ -171,8 +174,12 @@ fn attach_ext(file: &File<'_>, btf: &Btf, code: &mut [CodeSection]) -> Result<()
     let Some((_, section)) = file.section(".BTF.ext") else { return Ok(()) };
     let wrong = |error| ElfError::Btf { section: ".BTF.ext", error };
     let ext = BtfExt::parse(section.data, btf).map_err(wrong)?;
+    let mut by_name: HashMap<String, usize> = HashMap::new();
+    for (index, section) in code.iter().enumerate() {
+        by_name.entry(section.name.clone()).or_insert(index);
+    }
     for SectionRecords { section, records } in ext.funcs {
-        let Some(code) = code.iter_mut().find(|code| code.name == section) else { continue };
+        let Some(code) = by_name.get(&section).map(|&index| &mut code[index]) else { continue };
         for record in records {
             let Some(function) = code.function_at(record.offset / 8) else { continue };
             let Some(Kind::Func { .. }) = btf.get(record.func).map(|ty| ty.kind) else {
@@ -185,13 +192,15 @@ fn attach_ext(file: &File<'_>, btf: &Btf, code: &mut [CodeSection]) -> Result<()
         }
     }
     for SectionRecords { section, records } in ext.lines {
-        let Some(code) = code.iter_mut().find(|code| code.name == section) else { continue };
+        let Some(code) = by_name.get(&section).map(|&index| &mut code[index]) else { continue };
         code.lines.extend(records);
-        code.lines.sort_by_key(|line| line.offset);
     }
     for SectionRecords { section, records } in ext.relocations {
-        let Some(code) = code.iter_mut().find(|code| code.name == section) else { continue };
+        let Some(code) = by_name.get(&section).map(|&index| &mut code[index]) else { continue };
         code.core.extend(records);
+    }
+    for code in code {
+        code.lines.sort_by_key(|line| line.offset);
         code.core.sort_by_key(|relocation| relocation.offset);
     }
     Ok(())
@@ -199,6 +208,8 @@ fn attach_ext(file: &File<'_>, btf: &Btf, code: &mut [CodeSection]) -> Result<()
 
 /// `tail:MAP/INDEX` on a function puts it into a program array.
 fn tail_call_tags(btf: &Btf, defs: &[MapDef]) -> Vec<(MapSlot, MapEntry)> {
+    let arrays = defs.iter().enumerate().filter(|(_, def)| def.kind == MapKind::ProgArray);
+    let arrays: HashMap<&str, usize> = arrays.map(|(index, def)| (def.name.as_str(), index)).collect();
     let mut entries = Vec::new();
     for ty in btf.iter() {
         let Kind::DeclTag { of, component: None } = ty.kind else { continue };
@@ -207,8 +218,7 @@ fn tail_call_tags(btf: &Btf, defs: &[MapDef]) -> Vec<(MapSlot, MapEntry)> {
         let Some((map, index)) = ty.name.strip_prefix("tail:").and_then(|text| text.split_once('/')) else {
             continue;
         };
-        let map = defs.iter().position(|def| def.name == map && def.kind == MapKind::ProgArray);
-        if let (Some(map), Ok(index)) = (map, index.parse()) {
+        if let (Some(&map), Ok(index)) = (arrays.get(map), index.parse()) {
             entries.push((slot(map), MapEntry::Program { index, program: func.name.to_owned() }));
         }
     }

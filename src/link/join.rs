@@ -12,7 +12,7 @@ use beelift_runtime::ctx::ProgramType;
 
 use super::{Kfunc, Ksym, LineInfo, LinkError, Linkage, Program, Subprogram};
 use crate::btf::{Btf, CoreOutcome, CoreTarget, FuncLinkage, Kind, Relocator, TypeId};
-use crate::elf::{CodeSection, ExternKind, Function, Object, ProgramDef, Reference};
+use crate::elf::{CodeSection, Extern, ExternKind, Function, Object, ProgramDef, Reference};
 use crate::isa::opcode as raw;
 use crate::isa::{InsnId, MapSlot, Pc, Slot, decode};
 
@@ -132,8 +132,11 @@ struct Joiner<'a> {
     fixups: Vec<Fixup>,
     kfuncs: Vec<Kfunc>,
     ksyms: Vec<Ksym>,
-    /// Slots given to externs.
-    externs: HashMap<usize, u32>,
+    /// Slots given to kfuncs and kernel symbols, by extern.
+    kfunc_slots: HashMap<usize, u32>,
+    ksym_slots: HashMap<usize, u32>,
+    /// Kernel configuration values by their place.
+    config: HashMap<u32, usize>,
 }
 
 impl<'a> Joiner<'a> {
@@ -146,7 +149,9 @@ impl<'a> Joiner<'a> {
             fixups: Vec::new(),
             kfuncs: Vec::new(),
             ksyms: Vec::new(),
-            externs: HashMap::new(),
+            kfunc_slots: HashMap::new(),
+            ksym_slots: HashMap::new(),
+            config: config_places(object),
         }
     }
 
@@ -333,47 +338,40 @@ impl<'a> Joiner<'a> {
     }
 
     fn config_is_set(&self, from: (usize, u32), map: MapSlot, at: u32) -> Result<(), LinkError> {
-        // Most maps are no configuration; externs are few.
-        let unset = self.object.externs().iter().find(|symbol| match symbol.kind {
-            ExternKind::Kconfig { offset, size } => {
-                !symbol.set && !symbol.weak && (offset..offset.saturating_add(size.max(1))).contains(&at)
-            }
-            ExternKind::Ksym | ExternKind::Kfunc => false,
-        });
-        match unset {
-            Some(symbol) if self.object.maps()[map.0 as usize].name == ".kconfig" => {
-                Err(LinkError::ConfigUnset {
-                    section: self.object.code()[from.0].name.clone(),
-                    slot: from.1,
-                    name: symbol.name.clone(),
-                })
-            }
-            Some(_) | None => Ok(()),
+        if self.object.maps()[map.0 as usize].name != ".kconfig" {
+            return Ok(());
         }
+        let Some(&index) = self.config.get(&at) else { return Ok(()) };
+        let symbol = &self.object.externs()[index];
+        if symbol.set || symbol.weak {
+            return Ok(());
+        }
+        Err(LinkError::ConfigUnset {
+            section: self.object.code()[from.0].name.clone(),
+            slot: from.1,
+            name: symbol.name.clone(),
+        })
     }
 
     fn kfunc(&mut self, index: usize) -> u32 {
         let symbol = &self.object.externs()[index];
-        let next = u32::try_from(self.kfuncs.len()).expect("externs are few");
-        *self.externs.entry(index).or_insert_with(|| {
+        *self.kfunc_slots.entry(index).or_insert_with(|| {
             self.kfuncs.push(Kfunc {
                 name: symbol.name.clone(),
                 weak: symbol.weak,
                 btf_func: symbol.btf_type,
             });
-            next
+            u32::try_from(self.kfuncs.len() - 1).expect("externs are few")
         })
     }
 
+    /// A kfunc whose address is taken is a kernel symbol, too: numbers of the two are apart.
     fn ksym(&mut self, index: usize) -> u32 {
         let symbol = &self.object.externs()[index];
-        // A kfunc whose address is taken is a kernel symbol, too: numbers of the two are apart.
-        let known = self.ksyms.iter().position(|ksym| ksym.name == symbol.name);
-        let index = known.unwrap_or_else(|| {
+        *self.ksym_slots.entry(index).or_insert_with(|| {
             self.ksyms.push(Ksym { name: symbol.name.clone(), weak: symbol.weak, btf_type: symbol.btf_type });
-            self.ksyms.len() - 1
-        });
-        u32::try_from(index).expect("externs are few")
+            u32::try_from(self.ksyms.len() - 1).expect("externs are few")
+        })
     }
 
     fn finish(
@@ -500,6 +498,14 @@ impl<'a> Joiner<'a> {
         lines.dedup_by_key(|line| line.insn);
         lines
     }
+}
+
+fn config_places(object: &Object) -> HashMap<u32, usize> {
+    let place = |(index, symbol): (usize, &Extern)| match symbol.kind {
+        ExternKind::Kconfig { offset, .. } => Some((offset, index)),
+        ExternKind::Ksym | ExternKind::Kfunc => None,
+    };
+    object.externs().iter().enumerate().filter_map(place).collect()
 }
 
 /// A function is verified alone only when its types say that it is visible.

@@ -301,6 +301,59 @@ fn truncated_objects_are_errors() {
     }
 }
 
+/// Section headers of an object: offset of each, with its type.
+fn section_headers(bytes: &[u8]) -> Vec<(usize, u32)> {
+    let start = number(bytes, 0x28, 8) as usize;
+    let count = number(bytes, 0x3c, 2) as usize;
+    (0..count).map(|index| start + index * 64).map(|at| (at, number(bytes, at + 4, 4) as u32)).collect()
+}
+
+fn number(bytes: &[u8], at: usize, size: usize) -> u64 {
+    bytes[at..at + size].iter().rev().fold(0, |sum, &byte| sum << 8 | u64::from(byte))
+}
+
+#[test]
+fn symbols_of_no_section_are_refused() {
+    const SYMTAB: u32 = 2;
+    let mut bytes = bytes("maps");
+    let table = section_headers(&bytes).into_iter().find(|&(_, kind)| kind == SYMTAB).unwrap().0;
+    let (start, size) = (number(&bytes, table + 24, 8) as usize, number(&bytes, table + 32, 8) as usize);
+    for symbol in (start..start + size).step_by(24) {
+        if number(&bytes, symbol + 6, 2) != 0 {
+            bytes[symbol + 6..symbol + 8].copy_from_slice(&0x3e_u16.to_le_bytes());
+        }
+    }
+    let error = Object::parse(&bytes).unwrap_err().to_string();
+    assert!(error.contains("in section 62 of"), "{error}");
+}
+
+#[test]
+fn explicit_addends_mean_the_same() {
+    const REL: u32 = 9;
+    const RELA: u32 = 4;
+    for name in CASES {
+        let mut bytes = bytes(name);
+        for (header, kind) in section_headers(&bytes) {
+            if kind != REL {
+                continue;
+            }
+            let (start, size) =
+                (number(&bytes, header + 24, 8) as usize, number(&bytes, header + 32, 8) as usize);
+            let moved = bytes.len().next_multiple_of(8);
+            bytes.resize(moved, 0);
+            for entry in (start..start + size).step_by(16) {
+                bytes.extend_from_within(entry..entry + 16);
+                bytes.extend([0; 8]);
+            }
+            bytes[header + 4..header + 8].copy_from_slice(&RELA.to_le_bytes());
+            bytes[header + 24..header + 32].copy_from_slice(&(moved as u64).to_le_bytes());
+            bytes[header + 32..header + 40].copy_from_slice(&((size / 16 * 24) as u64).to_le_bytes());
+            bytes[header + 56..header + 64].copy_from_slice(&24_u64.to_le_bytes());
+        }
+        assert_eq!(describe(&Object::parse(&bytes).unwrap()), describe(&object(name)), "{name}");
+    }
+}
+
 /// A small generator of pseudo-random numbers (xorshift): the same mutations on every machine.
 struct Random(u64);
 

@@ -22,6 +22,12 @@ use value::Answer;
 pub use patch::POISON;
 pub use targets::{CoreSource, CoreTarget, KernelTypes};
 
+/// Members looked at for one program; real ones need some thousands.
+const MAX_WORK: u64 = 100_000_000;
+/// Scans over all types of a target (half a millisecond over a kernel's) before an index of their names (a
+/// hundred) pays.
+const MAX_SCANS: usize = 100;
+
 /// What a relocation asks.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum CoreKind {
@@ -198,6 +204,9 @@ pub enum CoreError {
         /// Type id.
         second: u32,
     },
+    /// More work than any object needs.
+    #[error("relocations need more than {MAX_WORK} steps")]
+    TooMuchWork,
     /// The instruction cannot hold the answer.
     #[error("{subject}: {what}")]
     Patch {
@@ -216,6 +225,12 @@ pub struct Relocator<'a> {
     types: Vec<Option<Option<Arc<Btf>>>>,
     /// Ids of a target's types by essential name.
     candidates: HashMap<(usize, String), Arc<[TypeId]>>,
+    /// Names of a target's types, once it was scanned too often.
+    indexes: HashMap<usize, Arc<HashMap<String, Vec<TypeId>>>>,
+    /// Scans of all types so far.
+    scans: usize,
+    /// Members that may still be looked at.
+    work: u64,
     /// Answers by root, access and kind: the same question is asked many times.
     answers: HashMap<(TypeId, u32, u32), Arc<Answered>>,
 }
@@ -238,6 +253,9 @@ impl<'a> Relocator<'a> {
             targets,
             types: vec![None; targets.len()],
             candidates: HashMap::new(),
+            indexes: HashMap::new(),
+            scans: 0,
+            work: MAX_WORK,
             answers: HashMap::new(),
         }
     }
@@ -283,7 +301,8 @@ impl<'a> Relocator<'a> {
         let subject = spec.describe(&local);
         let own = value::of(&local, &spec, kind, &spec.local_place());
         if kind == CoreKind::TypeIdLocal {
-            let answer = Some(Answer::number(u64::from(record.root.0)));
+            // A linker of objects renumbers types and leaves what the compiler wrote.
+            let answer = Some(Answer::unchecked(u64::from(record.root.0)));
             return Ok(Answered {
                 kind,
                 subject,
@@ -299,7 +318,11 @@ impl<'a> Relocator<'a> {
             let Some(types) = self.types(index).filter(|_| !candidates.is_empty()) else { continue };
             source = Some(self.targets[index].source());
             for &candidate in &*candidates {
-                let Some(place) = spec.find(&local, &types, candidate, kind) else { continue };
+                let place = spec.find(&local, &types, candidate, kind, &mut self.work);
+                if self.work == 0 {
+                    return Err(CoreError::TooMuchWork);
+                }
+                let Some(place) = place else { continue };
                 let Some(answer) = value::of(&types, &spec, kind, &place) else { continue };
                 match found {
                     Some((first, known)) if known.value != answer.value => {
@@ -340,14 +363,37 @@ impl<'a> Relocator<'a> {
             return [].into();
         }
         let Some(types) = self.types(index) else { return [].into() };
-        let exact = matches!(self.targets[index], CoreTarget::Own);
-        let named = self.candidates.entry((index, essential.to_owned())).or_insert_with(|| {
-            if exact {
-                types.named(essential).collect()
-            } else {
-                types.named_essentially(essential).collect()
+        let key = (index, essential.to_owned());
+        let named = match self.candidates.get(&key) {
+            Some(named) => Arc::clone(named),
+            None => {
+                let named = self.named(index, &types, essential);
+                self.candidates.insert(key, Arc::clone(&named));
+                named
             }
-        });
+        };
         named.iter().copied().filter(|&id| compat::same_kind(ty.kind, types.type_at(id).kind)).collect()
     }
+
+    /// Types of that name up to a flavour; the object's own only without one.
+    fn named(&mut self, index: usize, types: &Btf, name: &str) -> Arc<[TypeId]> {
+        let exact = matches!(self.targets[index], CoreTarget::Own);
+        self.scans += 1;
+        if self.scans > MAX_SCANS {
+            let names = self.indexes.entry(index).or_insert_with(|| Arc::new(index_names(types, exact)));
+            return names.get(name).map(|ids| ids.as_slice()).unwrap_or_default().into();
+        }
+        if exact { types.named(name).collect() } else { types.named_essentially(name).collect() }
+    }
+}
+
+fn index_names(types: &Btf, exact: bool) -> HashMap<String, Vec<TypeId>> {
+    let mut names: HashMap<String, Vec<TypeId>> = HashMap::new();
+    for ty in types.iter() {
+        let name = if exact { ty.name } else { super::parse::essential_name(ty.name) };
+        if !name.is_empty() {
+            names.entry(name.to_owned()).or_default().push(ty.id);
+        }
+    }
+    names
 }

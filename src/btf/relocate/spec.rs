@@ -129,7 +129,15 @@ impl Spec {
     }
 
     /// Where the path leads in a candidate of the target.
-    pub(super) fn find(&self, local: &Btf, target: &Btf, candidate: TypeId, kind: CoreKind) -> Option<Place> {
+    /// `work` counts down the members looked at.
+    pub(super) fn find(
+        &self,
+        local: &Btf,
+        target: &Btf,
+        candidate: TypeId,
+        kind: CoreKind,
+        work: &mut u64,
+    ) -> Option<Place> {
         let mut place = Place::at(candidate);
         if kind == CoreKind::TypeMatches {
             return compat::matches(local, self.root, target, candidate).then_some(place);
@@ -156,7 +164,7 @@ impl Spec {
             match step {
                 Step::Member { name, of: local_of } => {
                     let last = at + 2 == self.steps.len();
-                    let found = find_member(target, of, name, 0, &mut 4096)?;
+                    let found = find_member(target, of, name, 0, work)?;
                     place.enter(found.bit_offset, found.field, found.bit_size)?;
                     place.member = true;
                     // Bit-fields may become plain numbers and the other way round.
@@ -201,11 +209,15 @@ struct Found {
 }
 
 /// A member by name, also inside of anonymous structures and unions.
-fn find_member(btf: &Btf, of: TypeId, name: &str, depth: usize, budget: &mut u32) -> Option<Found> {
+fn find_member(btf: &Btf, of: TypeId, name: &str, depth: usize, work: &mut u64) -> Option<Found> {
     if depth > MAX_DEPTH {
         return None;
     }
     let members = btf.type_at(of).kind.members()?;
+    *work = work.saturating_sub(members.len() as u64 + 1);
+    if *work == 0 {
+        return None;
+    }
     let here = members.iter().find(|member| member.name == name);
     if let Some(member) = here {
         return Some(Found {
@@ -215,8 +227,7 @@ fn find_member(btf: &Btf, of: TypeId, name: &str, depth: usize, budget: &mut u32
         });
     }
     for member in members.iter().filter(|member| member.name.is_empty()) {
-        *budget = budget.checked_sub(1)?;
-        if let Some(found) = find_member(btf, btf.resolve(member.of), name, depth + 1, budget) {
+        if let Some(found) = find_member(btf, btf.resolve(member.of), name, depth + 1, work) {
             return Some(Found { bit_offset: found.bit_offset + u64::from(member.bit_offset), ..found });
         }
     }

@@ -68,7 +68,7 @@ impl CoreTarget {
     /// The types; none when they cannot be read.
     pub(super) fn types(&self, local: &Arc<Btf>) -> Option<Arc<Btf>> {
         match self {
-            Self::Builtin => Some(Arc::new(builtin())),
+            Self::Builtin => Some(builtin()),
             Self::Own => Some(Arc::clone(local)),
             Self::Kernel(kernel) => kernel.get().cloned(),
             Self::Types(types, _) => Some(Arc::clone(types)),

@@ -31,6 +31,10 @@ impl Answer {
     pub(super) const fn number(value: u64) -> Self {
         Self { value, checked: true, access_size: None, class: FieldClass::Other, resizable: true }
     }
+    /// A number that says nothing about what the compiler wrote.
+    pub(super) const fn unchecked(value: u64) -> Self {
+        Self { checked: false, ..Self::number(value) }
+    }
     /// Whether a load of the one field may become a load of the other: zero-extension must mean the same.
     pub(super) fn resizable(own: &Self, target: &Self) -> bool {
         own.access_size == target.access_size || (own.class == target.class && own.class != FieldClass::Other)
