@@ -257,7 +257,13 @@ impl Verifier<'_> {
 
     /// Notes where an access went.
     pub(crate) fn observe(&mut self, region: Region, pointer: &Register, span: Span) {
-        let aligned = is_aligned(pointer, span);
+        // Offsets are aligned; whether addresses are depends on where the memory starts.
+        let aligned_start = match pointer.kind {
+            Kind::Packet | Kind::PacketMeta => false,
+            Kind::Memory(flags) => flags.contains(MemFlags::RINGBUF),
+            _ => true,
+        };
+        let aligned = span.size == 1 || (aligned_start && is_aligned(pointer, span));
         self.observed.access(self.at, region, aligned);
     }
 
