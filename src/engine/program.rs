@@ -186,14 +186,8 @@ impl Loaded {
                 self.record(&mut MemoryContext::from_bytes(&input.packet).map_err(memory)?, input)
             }
             _ if sees_skb(program_type) => {
-                let protocol = input.packet.get(12..14).map_or(0, |two| u16::from_be_bytes([two[0], two[1]]));
-                let bytes = if matches!(program_type, ProgramType::SchedCls | ProgramType::SchedAct) {
-                    &input.packet[..]
-                } else {
-                    input.packet.get(14..).unwrap_or_default()
-                };
-                let mut packet = packet_of(bytes)?;
-                self.record(&mut SkbContext::new(&mut packet, program_type, protocol), input)
+                let mut packet = packet_of(&input.packet)?;
+                self.record(&mut SkbContext::new(&mut packet, program_type), input)
             }
             _ => self.record(&mut RawContext::new(program_type, &input.context).map_err(memory)?, input),
         }

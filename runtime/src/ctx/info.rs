@@ -1,7 +1,7 @@
 //! What holds for a program type as a whole: one row a type.
 #![forbid(unsafe_code)]
 
-use super::{ContextLayout, ProgramType, raw, skb, sock, xdp};
+use super::{ContextLayout, ProgramType, raw, skb_fields, sock, xdp};
 
 /// `expected_attach_type`, the kernel's number (`enum bpf_attach_type`).
 pub type AttachType = u32;
@@ -120,7 +120,7 @@ impl ProgramType {
         if let Self::Xdp = self {
             return xdp::layout(attach_type);
         }
-        if let Some(layout) = skb::layout(self) {
+        if let Some(layout) = skb_fields::layout(self) {
             return layout;
         }
         if let Some(layout) = raw::layout(self) {
@@ -224,6 +224,30 @@ mod tests {
             assert_eq!(rows, 1, "{program_type}");
         }
         assert_eq!(TABLE.len(), ProgramType::ALL.len());
+    }
+
+    #[test]
+    fn results_are_limited_where_the_kernel_limits_them() {
+        use ProgramType as P;
+        let within = |min, max| ReturnRange::Within { min, max };
+        for (program_type, attach_type, expect) in [
+            (P::Xdp, 37, ReturnRange::Any),
+            (P::SchedCls, 46, ReturnRange::Any),
+            (P::Kprobe, 0, ReturnRange::Any),
+            (P::Kprobe, 57, within(0, 1)),
+            (P::CgroupSkb, 0, within(0, 1)),
+            (P::CgroupSkb, 1, within(0, 3)),
+            (P::CgroupSockAddr, 9, within(0, 3)),
+            (P::CgroupSockAddr, 10, within(0, 1)),
+            (P::CgroupSockAddr, 20, within(1, 1)),
+            (P::CgroupSockAddr, 53, within(1, 1)),
+            (P::SockOps, 3, within(0, 1)),
+            (P::SkMsg, 7, ReturnRange::Any),
+            (P::SkLookup, 36, within(0, 1)),
+            (P::Netfilter, 45, within(0, 1)),
+        ] {
+            assert_eq!(program_type.return_range(attach_type), expect, "{program_type} {attach_type}");
+        }
     }
 
     #[test]

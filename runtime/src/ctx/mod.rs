@@ -12,6 +12,7 @@ mod layout;
 mod packet;
 mod raw;
 mod skb;
+mod skb_fields;
 mod sock;
 mod xdp;
 
@@ -21,7 +22,8 @@ pub use layout::{ContextLayout, CtxField, FieldAccess, FieldKind, Parts};
 pub(crate) use packet::{ETH_HLEN, FRAME_RESERVE, META_MAX};
 pub use packet::{Frame, Packet, PacketTooLong};
 pub use raw::{MemoryContext, RawContext};
-pub use skb::{SkbContext, SkbNative};
+pub use skb::SkbContext;
+pub use skb_fields::SkbNative;
 pub use xdp::{XdpContext, XdpNative};
 
 macro_rules! program_types {

@@ -56,6 +56,8 @@ pub struct Packet {
     dirty: (u64, u64),
     /// Bytes of tailroom are counted up to here.
     room: u64,
+    /// Bytes at the start that the running program does not see (the Ethernet header, for programs of layer 3).
+    pulled: u64,
 }
 
 /// Offsets of the words with which every native packet context begins.
@@ -91,6 +93,7 @@ impl Packet {
             end: HEADROOM,
             dirty: (HEADROOM, HEADROOM),
             room,
+            pulled: 0,
         })
     }
 
@@ -165,7 +168,7 @@ impl Packet {
     #[must_use]
     pub fn len(&self) -> u64 {
         let frame = self.frame();
-        if frame.is_set() { frame.data_end() - frame.data() } else { self.end - self.start }
+        if frame.is_set() { frame.len() + self.pulled } else { self.end - self.start }
     }
 
     /// Whether it has no bytes.
@@ -178,17 +181,25 @@ impl Packet {
     #[must_use]
     pub fn meta_len(&self) -> u64 {
         let frame = self.frame();
-        if frame.is_set() { frame.data() - frame.data_meta() } else { self.meta }
+        if frame.is_set() && self.pulled == 0 { frame.data() - frame.data_meta() } else { self.meta }
     }
 
     /// Writes the packet's place into the native structure.
     pub(super) fn enter(&mut self) {
+        self.enter_behind(0);
+    }
+
+    /// Likewise, hiding up to `pulled` bytes at the start (and metadata, if there are any) from the program.
+    pub(super) fn enter_behind(&mut self, pulled: u64) {
         self.absorb();
+        self.pulled = pulled.min(self.end - self.start);
         let base = self.buffer.address();
         let set = |at, value| self.block.store(at, WordSize::B8, value);
-        set(word::DATA, base + self.start);
+        let data = base + self.start + self.pulled;
+        let meta = if self.pulled == 0 { data - self.meta } else { data };
+        set(word::DATA, data);
         set(word::DATA_END, base + self.end);
-        set(word::DATA_META, base + self.start - self.meta);
+        set(word::DATA_META, meta);
         set(word::HARD_START, base);
         set(word::HARD_END, base + self.room);
         set(word::LOWEST, base + self.start - self.meta);
@@ -217,8 +228,8 @@ impl Packet {
             return;
         }
         let base = self.buffer.address();
-        let (start, end, meta) =
-            (frame.data() - base, frame.data_end() - base, frame.data() - frame.data_meta());
+        let (start, end) = (frame.data() - base - self.pulled, frame.data_end() - base);
+        let meta = if self.pulled == 0 { frame.data() - frame.data_meta() } else { self.meta };
         let lowest = self.block.load(word::LOWEST, WordSize::B8) - base;
         let highest = self.block.load(word::HIGHEST, WordSize::B8) - base;
         self.dirty = (self.dirty.0.min(lowest), self.dirty.1.max(highest));

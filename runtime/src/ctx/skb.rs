@@ -1,306 +1,160 @@
-//! Types whose context is `struct __sk_buff`, with the access rules of each.
+//! Runs over a packet as a socket buffer.
 #![forbid(unsafe_code)]
 
 use std::mem::offset_of;
 
 use super::context::{Context, Entry, sealed::Sealed};
-use super::packet::{BLOCK, Frame, Packet, word};
-use super::{ContextLayout, CtxField, FieldKind, Parts, ProgramType};
+use super::packet::{ETH_HLEN as ETHERNET, Frame, Packet, word};
+use super::skb_fields::{
+    BASE, CGROUP_SKB, FAMILY, IFINDEX, LEN, PKT_TYPE, PROTOCOL, SkbNative, TC, UAPI, WIRE_LEN, layout,
+};
+use super::{CtxField, FieldKind, ProgramType};
 use crate::mem::{RegionKind, Regions, WordSize};
 
-/// UAPI size of `struct __sk_buff`.
-const UAPI: usize = 192;
-
-/// What generated code reads for `struct __sk_buff`: the packet's place at full width, then the UAPI structure
-/// (numbers at their UAPI distances), then the object pointers.
-#[derive(Clone, Copy, Debug)]
-#[repr(C)]
-pub struct SkbNative {
-    /// First packet byte.
-    pub data: u64,
-    /// Past the last packet byte.
-    pub data_end: u64,
-    /// First metadata byte.
-    pub data_meta: u64,
-    /// Start of the headroom.
-    pub data_hard_start: u64,
-    /// End of the tailroom.
-    pub data_hard_end: u64,
-    /// Lowest address the packet had in this run.
-    pub lowest: u64,
-    /// Highest end the packet had in this run.
-    pub highest: u64,
-    /// `struct __sk_buff` as programs see it, without its pointers.
-    pub uapi: [u8; UAPI],
-    /// `sk`: always null, user space has no socket.
-    pub sk: u64,
-    /// Address of `flow_keys`.
-    pub flow_keys: u64,
-}
-
-const _: () = {
-    assert!(offset_of!(SkbNative, data_hard_start) as u64 == word::HARD_START);
-    assert!(offset_of!(SkbNative, highest) as u64 == word::HIGHEST);
-    assert!(size_of::<SkbNative>() as u64 <= BLOCK);
-};
-
-/// Native offset of the UAPI structure.
-const BASE: u16 = offset_of!(SkbNative, uapi) as u16;
-
-const fn at(field: CtxField) -> CtxField {
-    CtxField { native_offset: field.native_offset + BASE, ..field }
-}
-const fn number(name: &'static str, offset: u16) -> CtxField {
-    at(CtxField::new(name, offset, 4))
-}
-
-const LEN: CtxField = number("len", 0);
-const PKT_TYPE: CtxField = number("pkt_type", 4);
-const MARK: CtxField = number("mark", 8);
-const QUEUE_MAPPING: CtxField = number("queue_mapping", 12);
-const PROTOCOL: CtxField = number("protocol", 16);
-const VLAN_PRESENT: CtxField = number("vlan_present", 20);
-const VLAN_TCI: CtxField = number("vlan_tci", 24);
-const VLAN_PROTO: CtxField = number("vlan_proto", 28);
-const PRIORITY: CtxField = number("priority", 32);
-const INGRESS_IFINDEX: CtxField = number("ingress_ifindex", 36);
-const IFINDEX: CtxField = number("ifindex", 40);
-const TC_INDEX: CtxField = number("tc_index", 44);
-/// Any aligned access of up to 8 bytes inside the five words.
-const CB: CtxField = at(CtxField::new("cb", 48, 20).written_as(Parts::Aligned { min: 1, max: 8 }));
-const CB_READ: CtxField = at(CtxField::new("cb", 48, 20));
-const HASH: CtxField = number("hash", 68);
-const TC_CLASSID: CtxField = number("tc_classid", 72);
-const DATA: CtxField =
-    CtxField::new("data", 76, 4).pointer(FieldKind::PacketData, offset_of!(SkbNative, data));
-const DATA_END: CtxField =
-    CtxField::new("data_end", 80, 4).pointer(FieldKind::PacketEnd, offset_of!(SkbNative, data_end));
-const NAPI_ID: CtxField = number("napi_id", 84);
-const FAMILY: CtxField = number("family", 88);
-const REMOTE_IP4: CtxField = number("remote_ip4", 92).whole();
-const LOCAL_IP4: CtxField = number("local_ip4", 96).whole();
-const REMOTE_IP6: CtxField = at(CtxField::new("remote_ip6", 100, 16).whole());
-const LOCAL_IP6: CtxField = at(CtxField::new("local_ip6", 116, 16).whole());
-const REMOTE_PORT: CtxField = number("remote_port", 132);
-const LOCAL_PORT: CtxField = number("local_port", 136);
-const DATA_META: CtxField =
-    CtxField::new("data_meta", 140, 4).pointer(FieldKind::PacketMeta, offset_of!(SkbNative, data_meta));
-const FLOW_KEYS: CtxField = CtxField::new("flow_keys", 144, 8)
-    .pointer(FieldKind::Object { name: "flow_keys", nullable: false }, offset_of!(SkbNative, flow_keys));
-const TSTAMP: CtxField = at(CtxField::new("tstamp", 152, 8).whole());
-const WIRE_LEN: CtxField = number("wire_len", 160);
-const GSO_SEGS: CtxField = number("gso_segs", 164);
-const SK: CtxField = CtxField::new("sk", 168, 8)
-    .pointer(FieldKind::Object { name: "sock_common", nullable: true }, offset_of!(SkbNative, sk));
-const GSO_SIZE: CtxField = number("gso_size", 176);
-const TSTAMP_TYPE: CtxField = at(CtxField::new("tstamp_type", 180, 1));
-const HWTSTAMP: CtxField = at(CtxField::new("hwtstamp", 184, 8).whole());
-
-const SOCKET_FILTER: &[CtxField] = &[
-    LEN,
-    PKT_TYPE,
-    MARK,
-    QUEUE_MAPPING,
-    PROTOCOL,
-    VLAN_PRESENT,
-    VLAN_TCI,
-    VLAN_PROTO,
-    PRIORITY,
-    INGRESS_IFINDEX,
-    IFINDEX,
-    TC_INDEX,
-    CB,
-    HASH,
-    NAPI_ID,
-    GSO_SEGS,
-    SK,
-    GSO_SIZE,
-];
-const CGROUP_SKB: &[CtxField] = &[
-    LEN,
-    PKT_TYPE,
-    MARK.writable(),
-    QUEUE_MAPPING,
-    PROTOCOL,
-    VLAN_PRESENT,
-    VLAN_TCI,
-    VLAN_PROTO,
-    PRIORITY.writable(),
-    INGRESS_IFINDEX,
-    IFINDEX,
-    TC_INDEX,
-    CB,
-    HASH,
-    DATA,
-    DATA_END,
-    NAPI_ID,
-    FAMILY,
-    REMOTE_IP4,
-    LOCAL_IP4,
-    REMOTE_IP6,
-    LOCAL_IP6,
-    REMOTE_PORT,
-    LOCAL_PORT,
-    TSTAMP.writable(),
-    GSO_SEGS,
-    SK,
-    GSO_SIZE,
-    HWTSTAMP,
-];
-const LWT: &[CtxField] = &[
-    LEN,
-    PKT_TYPE,
-    MARK.writable(),
-    QUEUE_MAPPING,
-    PROTOCOL,
-    VLAN_PRESENT,
-    VLAN_TCI,
-    VLAN_PROTO,
-    PRIORITY.writable(),
-    INGRESS_IFINDEX,
-    IFINDEX,
-    TC_INDEX,
-    CB,
-    HASH,
-    DATA,
-    DATA_END,
-    NAPI_ID,
-    GSO_SEGS,
-    SK,
-    GSO_SIZE,
-];
-const TC: &[CtxField] = &[
-    LEN,
-    PKT_TYPE,
-    MARK.writable(),
-    QUEUE_MAPPING.writable(),
-    PROTOCOL,
-    VLAN_PRESENT,
-    VLAN_TCI,
-    VLAN_PROTO,
-    PRIORITY.writable(),
-    INGRESS_IFINDEX,
-    IFINDEX,
-    TC_INDEX.writable(),
-    CB,
-    HASH,
-    TC_CLASSID.writable(),
-    DATA,
-    DATA_END,
-    NAPI_ID,
-    DATA_META,
-    TSTAMP.writable(),
-    WIRE_LEN,
-    GSO_SEGS,
-    SK,
-    GSO_SIZE,
-    TSTAMP_TYPE,
-    HWTSTAMP,
-];
-const SK_SKB: &[CtxField] = &[
-    LEN,
-    PKT_TYPE,
-    QUEUE_MAPPING,
-    PROTOCOL,
-    VLAN_PRESENT,
-    VLAN_TCI,
-    VLAN_PROTO,
-    PRIORITY.writable(),
-    INGRESS_IFINDEX,
-    IFINDEX,
-    TC_INDEX.writable(),
-    CB_READ,
-    HASH,
-    DATA,
-    DATA_END,
-    NAPI_ID,
-    FAMILY,
-    REMOTE_IP4,
-    LOCAL_IP4,
-    REMOTE_IP6,
-    LOCAL_IP6,
-    REMOTE_PORT,
-    LOCAL_PORT,
-    GSO_SEGS,
-    SK,
-    GSO_SIZE,
-];
-const FLOW_DISSECTOR: &[CtxField] = &[DATA, DATA_END, FLOW_KEYS];
-
-/// Layout of a type whose context is `__sk_buff`; `None` for others.
-pub(super) const fn layout(program_type: ProgramType) -> Option<ContextLayout> {
-    use ProgramType::{
-        CgroupSkb, FlowDissector, LwtIn, LwtOut, LwtSeg6local, LwtXmit, SchedAct, SchedCls, SkSkb,
-        SocketFilter,
-    };
-    let fields = match program_type {
-        SocketFilter => SOCKET_FILTER,
-        CgroupSkb => CGROUP_SKB,
-        LwtIn | LwtOut | LwtXmit | LwtSeg6local => LWT,
-        SchedCls | SchedAct => TC,
-        SkSkb => SK_SKB,
-        FlowDissector => FLOW_DISSECTOR,
-        _ => return None,
-    };
-    let native_size = size_of::<SkbNative>() as u16;
-    Some(ContextLayout::Fields { name: "__sk_buff", size: UAPI as u16, native_size, fields })
-}
-
 /// Offset and size of the fields that the kernel's test run carries over; it leaves the others zero.
-const SHOWN: [(usize, usize); 8] =
-    [(8, 4), (32, 4), (36, 4), (40, 4), (48, 20), (152, 8), (160, 8), (176, 4)];
+const SHOWN: [(usize, usize); 10] =
+    [(8, 4), (32, 4), (36, 4), (40, 4), (48, 20), (152, 8), (160, 4), (164, 4), (176, 4), (184, 8)];
 
-/// A run over a packet as a socket buffer.
+/// Bytes of an Ethernet header.
+const ETH_HLEN: usize = ETHERNET as usize;
+
+/// A run over an Ethernet frame as a socket buffer.
+///
+/// Fields are what the kernel's test run sets: the frame came in on loopback. `sk` is null here and a socket of
+/// nobody there.
 #[derive(Debug)]
 pub struct SkbContext<'p> {
     packet: &'p mut Packet,
     program_type: ProgramType,
     /// `struct __sk_buff` without pointers, as the program finds it.
     uapi: [u8; UAPI],
+    /// Whether the native structure is newer than `uapi`.
+    entered: bool,
 }
 
 impl<'p> SkbContext<'p> {
-    /// A run of a program of `program_type` over `packet`, whose bytes begin where that type sees them: at the
-    /// Ethernet header for `sched_cls` and `sched_act`, at the IP header for the others. `protocol` is the
-    /// EtherType.
+    /// A run of a program of `program_type` over `packet`, an Ethernet frame. Types of layer 3 (all but
+    /// `sched_cls` and `sched_act`) see it without its Ethernet header, which is in the packet again afterwards.
     #[must_use]
-    pub fn new(packet: &'p mut Packet, program_type: ProgramType, protocol: u16) -> Self {
-        let mut context = Self { packet, program_type, uapi: [0; UAPI] };
-        let len = context.packet.len() as u32;
-        context.set(LEN, len);
-        // Network byte order in a 32-bit field, as programs compare it.
-        context.set(PROTOCOL, u32::from(protocol.to_be()));
-        context.set(IFINDEX, 1);
-        context.set(INGRESS_IFINDEX, 1);
-        context.set(WIRE_LEN, len);
+    pub fn new(packet: &'p mut Packet, program_type: ProgramType) -> Self {
+        let mut context = Self { packet, program_type, uapi: [0; UAPI], entered: false };
+        context.describe();
         context
     }
 
-    /// Sets a 32-bit field by its UAPI name (`mark`, `priority`, …); `false` if there is none of that name.
-    pub fn set_field(&mut self, name: &str, value: u32) -> bool {
+    /// Sets a number by its UAPI name (`mark`, `priority`, `tstamp`, …); `false` if there is none of that name.
+    pub fn set_field(&mut self, name: &str, value: u64) -> bool {
         let field = TC
             .iter()
             .chain(CGROUP_SKB)
-            .find(|field| field.name == name && field.size == 4 && matches!(field.kind, FieldKind::Scalar));
+            .find(|field| field.name == name && field.size <= 8 && field.kind == FieldKind::Scalar);
         let Some(&field) = field else { return false };
+        self.take_over();
         self.set(field, value);
         true
     }
 
     /// Sets `cb[0..5]`.
     pub fn set_cb(&mut self, cb: &[u8; 20]) {
+        self.take_over();
         self.uapi[48..68].copy_from_slice(cb);
     }
 
-    /// The packet.
+    /// The frame.
     #[must_use]
     pub fn packet(&mut self) -> &mut Packet {
         self.packet
     }
 
-    fn set(&mut self, field: CtxField, value: u32) {
-        let at = usize::from(field.offset);
-        self.uapi[at..at + 4].copy_from_slice(&value.to_le_bytes());
+    /// Bytes of the frame that the program does not see.
+    const fn hidden(&self) -> u64 {
+        match self.program_type {
+            ProgramType::SchedCls | ProgramType::SchedAct => 0,
+            _ => ETHERNET,
+        }
+    }
+
+    /// What the kernel finds out about a frame.
+    fn describe(&mut self) {
+        let hidden = self.hidden();
+        let bytes = self.packet.bytes();
+        let len = bytes.len() as u64;
+        let protocol = protocol(bytes);
+        let kind = packet_type(bytes);
+        let mut head = [0; 40];
+        let behind = bytes.get(ETH_HLEN..).unwrap_or_default();
+        let known = behind.len().min(head.len());
+        head[..known].copy_from_slice(&behind[..known]);
+        let len = len - hidden.min(len);
+        self.set(LEN, len);
+        self.set(WIRE_LEN, len);
+        self.set(PKT_TYPE, kind);
+        // Network byte order in a 32-bit field, as programs compare it.
+        self.set(PROTOCOL, u64::from(protocol.to_be()));
+        self.set(IFINDEX, LOOPBACK);
+        // The socket of the test run: addresses as the packet has them.
+        match (protocol, known) {
+            (ETH_P_IP, _) => {
+                self.set(FAMILY, AF_INET);
+                if known >= 20 {
+                    self.uapi[92..96].copy_from_slice(&head[16..20]);
+                    self.uapi[96..100].copy_from_slice(&head[12..16]);
+                }
+            }
+            (ETH_P_IPV6, _) => {
+                self.set(FAMILY, AF_INET6);
+                if known >= 40 {
+                    self.uapi[100..116].copy_from_slice(&head[24..40]);
+                    self.uapi[116..132].copy_from_slice(&head[8..24]);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes over what the last run left in the native structure.
+    fn take_over(&mut self) {
+        if std::mem::take(&mut self.entered) {
+            self.packet.block().read(u64::from(BASE), &mut self.uapi);
+        }
+    }
+
+    fn set(&mut self, field: CtxField, value: u64) {
+        let (at, len) = (usize::from(field.offset), usize::from(field.size));
+        self.uapi[at..at + len].copy_from_slice(&value.to_le_bytes()[..len]);
+    }
+}
+
+const LOOPBACK: u64 = 1;
+const AF_INET: u64 = 2;
+const AF_INET6: u64 = 10;
+const ETH_P_802_3: u16 = 1;
+const ETH_P_802_2: u16 = 4;
+const ETH_P_IP: u16 = 0x0800;
+const ETH_P_IPV6: u16 = 0x86dd;
+/// Smaller numbers in the type field are lengths.
+const ETH_P_802_3_MIN: u16 = 0x0600;
+
+/// The protocol of a frame, in host byte order.
+fn protocol(frame: &[u8]) -> u16 {
+    let Some(&[high, low]) = frame.get(12..14).and_then(<[u8]>::first_chunk) else { return 0 };
+    let field = u16::from_be_bytes([high, low]);
+    if field >= ETH_P_802_3_MIN {
+        return field;
+    }
+    // Old IPX has all ones where an 802.2 header would be.
+    if frame.get(14..16) == Some(&[0xff, 0xff]) { ETH_P_802_3 } else { ETH_P_802_2 }
+}
+
+/// `pkt_type` of a frame that came in on loopback, whose address is all zeros.
+fn packet_type(frame: &[u8]) -> u64 {
+    const HOST: u64 = 0;
+    const MULTICAST: u64 = 2;
+    const OTHER_HOST: u64 = 3;
+    match frame.get(..6) {
+        Some([0, 0, 0, 0, 0, 0]) | None => HOST,
+        Some(address) if address[0] & 1 != 0 => MULTICAST,
+        Some(_) => OTHER_HOST,
     }
 }
 
@@ -319,11 +173,13 @@ impl Context for SkbContext<'_> {
     }
 
     fn enter(&mut self) -> Entry {
-        self.packet.enter();
+        self.take_over();
+        self.packet.enter_behind(self.hidden());
         let block = self.packet.block();
         block.write(u64::from(BASE), &self.uapi);
         block.store(offset_of!(SkbNative, sk) as u64, WordSize::B8, 0);
         block.store(offset_of!(SkbNative, flow_keys) as u64, WordSize::B8, 0);
+        self.entered = true;
         Entry { r1: block.address(), r2: 0 }
     }
 
@@ -342,8 +198,13 @@ impl Context for SkbContext<'_> {
     }
 
     fn set_uapi(&mut self, bytes: &[u8]) {
+        self.take_over();
         for (at, len) in SHOWN {
-            if let Some(given) = bytes.get(at..at + len) {
+            // Zero stands for what the test run finds out itself.
+            let found_out = matches!(at, 40 | 160);
+            if let Some(given) = bytes.get(at..at + len)
+                && !(found_out && given.iter().all(|&byte| byte == 0))
+            {
                 self.uapi[at..at + len].copy_from_slice(given);
             }
         }
@@ -353,7 +214,89 @@ impl Context for SkbContext<'_> {
         out.clear();
         out.resize(UAPI, 0);
         for (at, len) in SHOWN {
-            self.packet.block().read(u64::from(BASE) + at as u64, &mut out[at..at + len]);
+            if self.entered {
+                self.packet.block().read(u64::from(BASE) + at as u64, &mut out[at..at + len]);
+            } else {
+                out[at..at + len].copy_from_slice(&self.uapi[at..at + len]);
+            }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An IPv4 header in an Ethernet frame of 60 bytes.
+    fn frame() -> Vec<u8> {
+        let mut frame: Vec<u8> = (0..12).collect();
+        frame.extend([8, 0, 0x45, 0, 0, 0x28, 0, 1, 0, 0, 0x40, 6, 0, 0, 192, 168, 0, 1, 192, 168, 0, 2]);
+        frame.resize(60, 0);
+        frame
+    }
+
+    /// Nonzero 32-bit words of what the program sees.
+    fn seen(context: &SkbContext<'_>) -> Vec<(u64, u32)> {
+        let block = context.packet.block();
+        let word = |at| block.load(u64::from(BASE) + at, WordSize::B4) as u32;
+        (0..UAPI as u64).step_by(4).map(|at| (at, word(at))).filter(|&(_, word)| word != 0).collect()
+    }
+
+    #[test]
+    fn fields_are_what_the_kernels_test_run_sets() {
+        let mut packet = Packet::new(0).unwrap();
+        // Fields of `cgroup_skb`, then of `sched_cls`, by offset.
+        let layer3 =
+            [(0, 46), (4, 3), (16, 8), (40, 1), (88, 2), (92, 0x0200_a8c0), (96, 0x0100_a8c0), (160, 46)];
+        let layer2 =
+            [(0, 60), (4, 3), (16, 8), (40, 1), (88, 2), (92, 0x0200_a8c0), (96, 0x0100_a8c0), (160, 60)];
+        for (program_type, expect) in [(ProgramType::CgroupSkb, layer3), (ProgramType::SchedCls, layer2)] {
+            packet.set(&frame()).unwrap();
+            let mut context = SkbContext::new(&mut packet, program_type);
+            context.enter();
+            assert_eq!(seen(&context), expect);
+            let view = context.frame().unwrap();
+            assert_eq!(view.len(), u64::from(expect[0].1));
+            assert_eq!(context.packet().bytes(), frame(), "the whole frame comes back");
+        }
+    }
+
+    #[test]
+    fn kinds_of_frames_are_told_apart() {
+        let cases: [(&[u8], u64, u16); 5] = [
+            (&[0; 6], 0, 0x8100),
+            (&[0xff; 6], 2, 0x0800),
+            (&[1, 0, 0, 0, 0, 0], 2, 0x0806),
+            (&[2, 0, 0, 0, 0, 0], 3, 0x86dd),
+            (&[2, 0, 0, 0, 0, 1], 3, 0x05ff),
+        ];
+        for (destination, kind, field) in cases {
+            let mut frame = [destination, &[0; 6], &field.to_be_bytes(), &[0; 46]].concat();
+            assert_eq!(packet_type(&frame), kind);
+            let expect = if field < 0x600 { ETH_P_802_2 } else { field };
+            assert_eq!(protocol(&frame), expect);
+            frame[14..16].fill(0xff);
+            assert_eq!(protocol(&frame), if field < 0x600 { ETH_P_802_3 } else { field });
+        }
+        assert_eq!((protocol(&[]), packet_type(&[])), (0, 0));
+    }
+
+    #[test]
+    fn what_a_program_writes_is_seen_after_the_run_and_kept_for_the_next() {
+        let mut packet = Packet::new(0).unwrap();
+        packet.set(&frame()).unwrap();
+        let mut context = SkbContext::new(&mut packet, ProgramType::SchedCls);
+        assert!(context.set_field("mark", 5) && context.set_field("tstamp", 1 << 40));
+        assert!(!context.set_field("data", 5) && !context.set_field("nothing", 5));
+        context.enter();
+        context.packet.block().store(u64::from(BASE) + 8, WordSize::B4, 0x55);
+        // Looking at the packet first must not lose the context.
+        assert_eq!(context.packet().len(), 60);
+        let mut uapi = Vec::new();
+        context.uapi(&mut uapi);
+        assert_eq!((uapi[8], uapi[40], uapi[157], uapi[160]), (0x55, 1, 1, 60));
+        assert!(context.set_field("priority", 6));
+        context.uapi(&mut uapi);
+        assert_eq!((uapi[8], uapi[32]), (0x55, 6));
     }
 }
