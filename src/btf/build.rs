@@ -2,6 +2,7 @@
 //!
 //! In: types by their parts. Out: a `Btf`. Used for the built-in context types, for what the kernel wants added
 //! to an object's types, and in tests.
+#![forbid(unsafe_code)]
 
 use std::collections::HashMap;
 

@@ -3,6 +3,7 @@
 //! Out: a [`Btf`] to relocate against without a kernel at hand. Programs compiled with `vmlinux.h` carry CO-RE
 //! relocations even for these structures, whose layout never changes but at the end. Anonymous unions are
 //! flattened: a relocation looks members up by name.
+#![forbid(unsafe_code)]
 
 use std::sync::{Arc, LazyLock};
 

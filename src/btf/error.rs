@@ -1,4 +1,5 @@
 //! Why bytes are no BTF, as data.
+#![forbid(unsafe_code)]
 
 /// Why BTF cannot be read.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]

@@ -2,6 +2,7 @@
 //!
 //! In: the bytes of the section and the strings of its [`Btf`]. Out: records by section name, offsets in bytes of
 //! that section. `link` moves them to instructions of a program.
+#![forbid(unsafe_code)]
 
 use super::parse::MAGIC;
 use super::types::raw;

@@ -2,6 +2,7 @@
 //!
 //! In: a [`Btf`] and the type of a map's value. Out: [`SpecialField`]s by ascending offset. What programs may do
 //! with them is the verifier's business.
+#![forbid(unsafe_code)]
 
 use beelift_runtime::map::{SpecialField, SpecialKind};
 

@@ -2,6 +2,7 @@
 //!
 //! In: a [`Btf`] of an object and where the object's data lies. Out: a `Btf` with data sections laid out, and
 //! bytes for `BPF_BTF_LOAD`. Ids never change; types are only added at the end.
+#![forbid(unsafe_code)]
 
 use std::collections::{HashMap, HashSet};
 

@@ -2,6 +2,7 @@
 //!
 //! In: bytes. Out: `Btf`, whose look-ups cannot fail: header, lengths, names and references were checked once.
 //! What a kind means is in `types`.
+#![forbid(unsafe_code)]
 
 use std::sync::Arc;
 
@@ -246,19 +247,13 @@ impl Btf {
             Kind::Array { element, .. } => self.align_within(element, depth + 1, budget),
             Kind::Var { of, .. } => self.align_within(of, depth + 1, budget),
             Kind::Struct(members) | Kind::Union(members) => {
-                let natural = members
-                    .iter()
-                    .map(|member| self.align_within(member.of, depth + 1, budget))
-                    .max()
-                    .unwrap_or(1);
-                let fits = |align: u32| {
-                    members.size.is_multiple_of(align)
-                        && members.iter().all(|member| {
-                            let wanted = self.align_within(member.of, depth + 1, &mut 64).min(align);
-                            member.bit_size.is_some() || member.bit_offset.is_multiple_of(wanted * 8)
-                        })
-                };
-                if fits(natural) { natural } else { 1 }
+                let aligns: Vec<u32> =
+                    members.iter().map(|member| self.align_within(member.of, depth + 1, budget)).collect();
+                let natural = aligns.iter().copied().max().unwrap_or(1);
+                let mut placed = members.iter().zip(&aligns).filter(|(member, _)| member.bit_size.is_none());
+                let packed = !members.size.is_multiple_of(natural)
+                    || placed.any(|(member, align)| !member.bit_offset.is_multiple_of(align * 8));
+                if packed { 1 } else { natural }
             }
             Kind::Void
             | Kind::Typedef(_)

@@ -1,6 +1,7 @@
 //! Types as C text: declarations and definitions.
 //!
 //! In: a [`Btf`] and a type. Out: text. Types that contain themselves end after 32 levels with `…`.
+#![forbid(unsafe_code)]
 
 use std::fmt::Write as _;
 

@@ -2,6 +2,7 @@
 //!
 //! In: checked records of `parse`. Out: values that borrow from the `Btf`. The layout of records is in `raw`,
 //! the only place that knows numbers of kinds.
+#![forbid(unsafe_code)]
 
 use super::{Btf, TypeId};
 

@@ -1,6 +1,7 @@
 //! Bytes as values of their type: [`Value`], a tree for JSON, and its text in C's notation.
 //!
 //! In: a [`Btf`], a type, bytes. Out: a tree whose size is bounded by the bytes and by a budget.
+#![forbid(unsafe_code)]
 
 use super::types::{IntEncoding, Kind, Members};
 use super::{Btf, MAX_DEPTH, TypeId};
@@ -287,5 +288,26 @@ mod tests {
         assert_eq!(btf.value(counts, &bytes[..15]), None);
         assert_eq!(empty, TypeId(12));
         check(endless, &[], "[]");
+    }
+
+    #[test]
+    fn nests_of_types_do_not_explode() {
+        // Forty levels, eight members each: 8^40 leaves if anybody walked them all.
+        let mut build = BtfBuilder::new();
+        let mut of = build.structure("leaf", 0, &[]);
+        let names = ["a", "b", "c", "d", "e", "f", "g", "h"];
+        for level in 0..40 {
+            let members: Vec<_> = names.iter().map(|&name| (name, of, 0, 0)).collect();
+            of = build.structure(&format!("level{level}"), 0, &members);
+        }
+        let anonymous: Vec<_> = names.iter().map(|_| ("", of, 0, 0)).collect();
+        let outer = build.structure("outer", 0, &anonymous);
+        let btf = build.finish().unwrap();
+        for id in [of, outer] {
+            assert_eq!(btf.format_value(id, &[]), None);
+            assert_eq!(btf.align_of(id), 1);
+            assert_eq!(crate::btf::special_fields(&btf, id), []);
+            assert!(btf.definition(id).len() < 1 << 20);
+        }
     }
 }

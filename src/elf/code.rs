@@ -2,6 +2,7 @@
 //!
 //! In: the container and what data and externs were found in it. Out: [`CodeSection`]s. A reference that leads
 //! nowhere is kept as such: it is an error only of the program that uses it.
+#![forbid(unsafe_code)]
 
 use std::collections::{HashMap, HashSet};
 

@@ -1,6 +1,7 @@
 //! Global data: `.data`, `.rodata`, `.bss`, sections of other names, and `struct_ops` tables as maps of one value.
 //!
 //! In: the container and BTF. Out: map definitions with initial contents and the variables in them.
+#![forbid(unsafe_code)]
 
 use std::collections::HashMap;
 

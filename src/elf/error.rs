@@ -1,4 +1,5 @@
 //! Why bytes are no usable object, as data.
+#![forbid(unsafe_code)]
 
 use crate::btf::BtfError;
 

@@ -2,6 +2,7 @@
 //!
 //! In: undefined symbols and the data sections `.kconfig` and `.ksyms` of BTF. Out: [`Extern`]s and the layout of
 //! the configuration map. Values come from whoever knows a kernel: [`Object::apply_kernel_config`].
+#![forbid(unsafe_code)]
 
 use beelift_runtime::MapDef;
 use beelift_runtime::map::{MapFlags, MapKind};

@@ -2,6 +2,7 @@
 //!
 //! In: bytes. Out: [`File`]; what sections mean is decided elsewhere. Everything that the container promises
 //! (ranges, string offsets, links) is checked here.
+#![forbid(unsafe_code)]
 
 use std::collections::HashMap;
 

@@ -2,6 +2,7 @@
 //!
 //! The structure starts with type, key size, value size, capacity and flags; the first four suffice. Loaders
 //! appended fields of their own (ids, pinning paths), which are reported and otherwise ignored.
+#![forbid(unsafe_code)]
 
 use std::collections::HashMap;
 

@@ -2,6 +2,7 @@
 //!
 //! In: BTF and the container. Out: map definitions, where each is defined, and what `values` puts into them. A
 //! number is the length of an array that a member points to; a type is what a member points to.
+#![forbid(unsafe_code)]
 
 use beelift_runtime::MapDef;
 use beelift_runtime::map::{MapFlags, MapKind};

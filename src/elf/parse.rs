@@ -1,4 +1,5 @@
 //! From bytes to [`Object`]: the order in which the parts are read.
+#![forbid(unsafe_code)]
 
 use std::sync::Arc;
 

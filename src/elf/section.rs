@@ -2,6 +2,7 @@
 //!
 //! In: the name of a section. Out: [`SectionMatch`]: program type, attach type, flags, target. The names are
 //! those that loaders of the kernel's samples agreed on; what the types mean is the runtime's table.
+#![forbid(unsafe_code)]
 
 use beelift_runtime::ctx::ProgramType;
 use beelift_runtime::ctx::ProgramType::{

@@ -1,4 +1,5 @@
 //! Why an object cannot be linked, as data.
+#![forbid(unsafe_code)]
 
 use crate::isa::{DecodeError, Pc};
 

@@ -3,6 +3,7 @@
 //! In: an [`Object`]. Out: a [`Program`]. Functions follow the program in the order in which a walk over its
 //! instructions meets them, each followed by what it needs first itself: the order of the kernel's own loader
 //! library, so that listings and logs can be compared.
+#![forbid(unsafe_code)]
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -2,6 +2,7 @@
 //!
 //! Three strengths: [`fields`] (a member can be read through its name), [`compatible`] (it is the same kind of
 //! thing), [`matches`] (it is the same, member by member). Walks are bounded in depth and in visits.
+#![forbid(unsafe_code)]
 
 use crate::btf::parse::essential_name;
 use crate::btf::{Btf, Enumerators, FuncLinkage, IntEncoding, Kind, MAX_DEPTH, Members, TypeId};

@@ -3,6 +3,7 @@
 //! In: records of `.BTF.ext` over an object's types, and [`CoreTarget`]s. Out: patched slots and a [`CoreOutcome`]
 //! for each record. A question without an answer is no error: what asks whether something exists becomes 0, what
 //! needs it becomes a call of a helper that does not exist (a dead branch may hold it; a live one is rejected).
+#![forbid(unsafe_code)]
 
 mod compat;
 mod patch;

@@ -2,6 +2,7 @@
 //!
 //! In: slots of one instruction, the compiler's answer and the target's. Out: what became of it. Relocated
 //! instructions are immediates of arithmetic, offsets of loads and stores, and wide immediates.
+#![forbid(unsafe_code)]
 
 use super::value::Answer;
 use super::{CoreKind, CoreResult};

@@ -1,4 +1,5 @@
 //! What a relocation is about: an access path, read in the object's types and found again in the target's.
+#![forbid(unsafe_code)]
 
 use super::{CoreError, CoreKind, compat};
 use crate::btf::parse::essential_name;

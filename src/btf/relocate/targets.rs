@@ -1,4 +1,5 @@
 //! Whose types answer: [`CoreTarget`].
+#![forbid(unsafe_code)]
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};

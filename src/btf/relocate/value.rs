@@ -1,4 +1,5 @@
 //! The number that answers a question at a place.
+#![forbid(unsafe_code)]
 
 use super::CoreKind;
 use super::spec::{Place, Spec};
