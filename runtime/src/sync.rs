@@ -80,3 +80,19 @@ pub fn pause(tries: &mut u32) {
         std::thread::yield_now();
     }
 }
+
+#[cfg(loom)]
+loom::lazy_static! {
+    /// What [`race_point`] touches; its own in every explored execution.
+    static ref RACE: atomic::AtomicU64 = atomic::AtomicU64::new(0);
+}
+
+/// In a model: a place where threads may be exchanged. It orders nothing; elsewhere it is nothing.
+///
+/// A model looks for races from the last access to a word only, so it does not see that a store may come before another
+/// thread's load if the storing thread has loaded the word in between.
+#[inline]
+pub fn race_point() {
+    #[cfg(loom)]
+    RACE.fetch_add(0, atomic::Ordering::Relaxed);
+}

@@ -33,7 +33,7 @@ enum Slots {
     /// 8 bytes an index, 0: empty.
     Array(Slab),
     /// Values of 8 bytes.
-    Hash(HashMap),
+    Hash(Box<HashMap>),
 }
 
 /// The inner maps as user space sees them.
@@ -75,7 +75,7 @@ impl MapOfMaps {
         let slots = if def.kind == MapKind::ArrayOfMaps {
             Slots::Array(slab(def.kind, Some(8 * u64::from(def.max_entries)))?)
         } else {
-            Slots::Hash(HashMap::new(&MapDef { value_size: 8, ..def.clone() }, cpus)?)
+            Slots::Hash(Box::new(HashMap::new(&MapDef { value_size: 8, ..def.clone() }, cpus)?))
         };
         Ok(Self {
             state: MapState::new(def, cpus),

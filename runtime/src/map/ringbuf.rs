@@ -16,7 +16,7 @@ use crate::sync::atomic::{
     AtomicBool, AtomicU32, AtomicU64,
     Ordering::{Acquire, Relaxed, Release, SeqCst},
 };
-use crate::sync::{Words, pause};
+use crate::sync::{Words, pause, race_point};
 
 /// The record is reserved, but not submitted yet.
 const BUSY: u32 = 1 << 31;
@@ -136,6 +136,7 @@ impl RingbufMap {
             self.producer.store(end, Release);
         }
         self.reserving.store(false, Release);
+        race_point();
         room.then(|| ValuePtr(self.data.slab().address() + (start & (self.size - 1)) + HEADER))
     }
 
@@ -281,6 +282,7 @@ impl Consumer<'_> {
         let ring = self.ring;
         loop {
             let at = ring.consumer.load(Relaxed);
+            race_point();
             if at >= ring.producer.load(SeqCst) {
                 return None;
             }

@@ -11,7 +11,7 @@ use crate::sync::atomic::{
     Ordering::{Acquire, Relaxed, Release},
     fence,
 };
-use crate::sync::pause;
+use crate::sync::{pause, race_point};
 
 /// The link half of the word.
 pub(super) const LINK: u64 = u32::MAX as u64;
@@ -68,6 +68,7 @@ pub(super) fn read<R>(word: &AtomicU64, walk: impl Fn(&mut Walk<'_>) -> Result<R
     let mut tries = 0;
     loop {
         let before = word.load(Acquire);
+        race_point();
         if before & LOCKED == 0
             && let Ok(found) = walk(&mut Walk { word, before, steps: 0 })
         {
@@ -93,15 +94,16 @@ pub(super) struct WriteGuard<'a> {
 pub(super) fn lock(word: &AtomicU64) -> WriteGuard<'_> {
     let mut tries = 0;
     loop {
-        let before = word.load(Relaxed);
-        if before & LOCKED == 0
-            && word.compare_exchange_weak(before, before | LOCKED, Acquire, Relaxed).is_ok()
-        {
+        // One atomic operation in the usual case, and no load before it that would fetch the line twice.
+        let before = word.fetch_or(LOCKED, Acquire);
+        if before & LOCKED == 0 {
             // Readers that see a later write see the lock, too.
             fence(Release);
             return WriteGuard { word, before, link: before & LINK };
         }
-        pause(&mut tries);
+        while word.load(Relaxed) & LOCKED != 0 {
+            pause(&mut tries);
+        }
     }
 }
 
@@ -109,6 +111,12 @@ impl Drop for WriteGuard<'_> {
     #[inline]
     fn drop(&mut self) {
         let version = (self.before & !LINK).wrapping_add(2 * LOCKED);
-        self.word.store(version | self.link, Release);
+        let word = version | self.link;
+        // A waiter's `fetch_or` that read the lock comes before this store; loom would let it come after.
+        #[cfg(loom)]
+        self.word.swap(word, Release);
+        #[cfg(not(loom))]
+        self.word.store(word, Release);
+        race_point();
     }
 }

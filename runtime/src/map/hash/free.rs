@@ -11,6 +11,7 @@ use crate::sync::atomic::{
     AtomicU64,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
 };
+use crate::sync::race_point;
 
 /// Stacks of a table (a model has one: fewer interleavings, same code).
 const SHARDS: usize = if cfg!(loom) { 1 } else { 8 };
@@ -64,6 +65,7 @@ impl FreeList {
         let mut old = head.load(Acquire);
         loop {
             let element = index_of_link(old & LINK)?;
+            race_point();
             // If another thread took the element meanwhile this link is stale, and the tag has changed.
             let new = next_tag(old) | (elements.header(element) & LINK);
             match head.compare_exchange_weak(old, new, AcqRel, Acquire) {
