@@ -15,7 +15,7 @@ pub struct Entry {
 
 /// Input and output of one run: a native context structure in program-visible memory, and what it points to.
 ///
-/// Sealed: generated code trusts that the structure has the layout of the program type (INV-7), which only the
+/// Sealed: generated code trusts that the structure has the layout of the program type (INV-10), which only the
 /// types of this crate guarantee.
 pub trait Context: sealed::Sealed {
     /// Type of the programs that run on it.

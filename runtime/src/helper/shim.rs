@@ -244,7 +244,7 @@ fn guard(cx: &ExecContext<'_>, body: impl FnOnce() -> u64) -> u64 {
                 .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
                 .unwrap_or("unknown panic");
             cx.effects.set_panic(message);
-            // Nothing with a destructor may be alive when native frames are left.
+            // INV-7: nothing with a destructor may be alive when native frames are left.
             drop(payload);
             trap(cx, TrapKind::HelperPanic)
         }
