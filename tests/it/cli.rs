@@ -150,7 +150,10 @@ fn raw_instructions_need_a_type() {
     beelift(&["verify", "hex:b70000000200000", "--type", "xdp"]).status(1).says("half");
     beelift(&["verify", "hex:b7zz", "--type", "xdp"]).status(1).says("`z` at 2");
     beelift(&["verify", "hex:b70000000200", "--type", "xdp"]).status(1).says("6 bytes");
-    beelift(&["verify", "hex:ff00000000000000", "--type", "xdp"]).status(1).says("0");
+    beelift(&["verify", "hex:ff00000000000000", "--type", "xdp"]).status(3).says("unknown opcode 0xff");
+    let value = beelift(&["verify", "hex:ff00000000000000", "--type", "xdp", "--json"]).status(3).json();
+    assert_eq!(value["programs"][0]["verdict"], "rejected");
+    assert_eq!(value["programs"][0]["reason"]["insn"]["pc"], 0);
     let file = Scratch::new("raw.bin", [0xb7, 0, 0, 0, 2, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0]);
     beelift(&["verify", file.path(), "--type", "tc"]).status(0).prints("sched_cls");
 }
@@ -212,6 +215,8 @@ fn errors_are_json_when_asked() {
     assert_eq!(error["error"]["span"], "/no/such/file.o");
     assert!(error["error"]["message"].is_string());
     assert_eq!(beelift(&["verify"]).status, 2);
+    let usage = beelift(&["verify", FIREWALL, "--json", "--fly"]).status(2).json();
+    assert_eq!(usage["error"]["code"], "usage");
     assert_eq!(beelift(&["fly"]).status, 2);
     beelift(&["--version"]).status(0).prints("beelift");
 }

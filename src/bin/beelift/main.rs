@@ -29,7 +29,16 @@ use clap::Parser;
 use failure::Failure;
 
 fn main() -> ExitCode {
-    let cli = args::Cli::parse();
+    let cli = match args::Cli::try_parse() {
+        Ok(cli) => cli,
+        // Help and version are no errors to clap's caller, and go to stdout.
+        Err(error) if error.use_stderr() && std::env::args_os().any(|word| word == "--json") => {
+            let text = error.to_string();
+            let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+            return Failure::usage(message).report(true);
+        }
+        Err(error) => error.exit(),
+    };
     let json = cli.json;
     match dispatch(&cli) {
         Ok(code) => code,

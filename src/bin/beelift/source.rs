@@ -43,9 +43,18 @@ pub(crate) struct Opened {
 
 enum Form {
     Object(Box<Object>),
-    /// Assembly or raw bytes: one program, linked already.
+    /// Assembly: one program, linked already.
     Program(Box<Program>),
+    /// Raw instructions, not decoded yet: bad ones are the verifier's business.
+    Raw {
+        prog_type: ProgramType,
+        slots: Vec<Slot>,
+        maps: Arc<[MapDef]>,
+    },
 }
+
+/// Name of the program that raw instructions are.
+const RAW_NAME: &str = "main";
 
 impl Opened {
     /// Reads the object, sets globals.
@@ -79,7 +88,9 @@ impl Opened {
     fn set(&mut self, assignment: &str) -> Result<(), Failure> {
         match &mut self.form {
             Form::Object(object) => global::set(object, assignment),
-            Form::Program(_) => Err(Failure::usage("--set: only ELF objects have global variables")),
+            Form::Program(_) | Form::Raw { .. } => {
+                Err(Failure::usage("--set: only ELF objects have global variables"))
+            }
         }
     }
 
@@ -87,7 +98,7 @@ impl Opened {
     pub(crate) fn object(&self) -> Option<&Object> {
         match &self.form {
             Form::Object(object) => Some(object),
-            Form::Program(_) => None,
+            Form::Program(_) | Form::Raw { .. } => None,
         }
     }
 
@@ -96,6 +107,7 @@ impl Opened {
         match &self.form {
             Form::Object(object) => object.maps(),
             Form::Program(program) => &program.maps,
+            Form::Raw { maps, .. } => maps,
         }
     }
 
@@ -121,7 +133,8 @@ impl Opened {
     pub(crate) fn chosen(&self) -> Result<Vec<String>, Failure> {
         let object = match &self.form {
             Form::Object(object) => object,
-            Form::Program(program) => return self.chosen_of_one(program),
+            Form::Program(program) => return self.chosen_of_one(&program.name),
+            Form::Raw { .. } => return self.chosen_of_one(RAW_NAME),
         };
         let names: Vec<String> = match (&self.program, &self.section) {
             // With a type, any function can be a program: linking finds it or not.
@@ -156,14 +169,14 @@ impl Opened {
             Form::Object(object) if self.program.is_none() && self.section.is_none() => {
                 Ok(object.programs().iter().map(|program| program.name.clone()).collect())
             }
-            Form::Object(_) | Form::Program(_) => self.chosen(),
+            Form::Object(_) | Form::Program(_) | Form::Raw { .. } => self.chosen(),
         }
     }
 
-    fn chosen_of_one(&self, program: &Program) -> Result<Vec<String>, Failure> {
+    fn chosen_of_one(&self, only: &str) -> Result<Vec<String>, Failure> {
         match &self.program {
-            Some(name) if *name != program.name => Err(self.no_such(format!("no program `{name}`"))),
-            _ => Ok(vec![program.name.clone()]),
+            Some(name) if name != only => Err(self.no_such(format!("no program `{name}`"))),
+            Some(_) | None => Ok(vec![only.to_owned()]),
         }
     }
 
@@ -173,6 +186,7 @@ impl Opened {
                 object.programs().iter().map(|p| format!("{} ({})", p.name, p.section)).collect()
             }
             Form::Program(program) => vec![program.name.clone()],
+            Form::Raw { .. } => vec![RAW_NAME.to_owned()],
         };
         let hint = if names.is_empty() {
             "there is no program in it: put a function in a section like SEC(\"xdp\")".to_owned()
@@ -207,16 +221,32 @@ impl Opened {
         name: &str,
         options: &LinkOptions,
     ) -> Result<(Program, Duration), Failure> {
-        match &self.form {
-            Form::Object(object) => {
-                let start = Instant::now();
-                let program = link::link(object, name, options).map_err(|error| {
-                    let failure = unlinked(&error);
-                    failure.at(format!("{}: program {name}", self.label))
-                })?;
-                Ok((program, start.elapsed()))
-            }
-            Form::Program(program) => Ok(((**program).clone(), Duration::ZERO)),
+        self.try_link(name, options).map_err(|error| self.unlinked(name, &error))
+    }
+
+    /// Links a program; how long that took.
+    pub(crate) fn try_link(
+        &self,
+        name: &str,
+        options: &LinkOptions,
+    ) -> Result<(Program, Duration), LinkError> {
+        let start = Instant::now();
+        let program = match &self.form {
+            Form::Object(object) => link::link(object, name, options)?,
+            Form::Program(program) => (**program).clone(),
+            Form::Raw { prog_type, slots, maps } => Program::from_slots(*prog_type, slots, Arc::clone(maps))?,
+        };
+        Ok((program, start.elapsed()))
+    }
+
+    /// Why a program could not be linked, for a person.
+    pub(crate) fn unlinked(&self, name: &str, error: &LinkError) -> Failure {
+        let kind = if is_malformed(error) { Kind::Rejected } else { Kind::Failure };
+        let failure = Failure::new(kind, error).at(format!("{}: program {name}", self.label));
+        match error {
+            LinkError::UnknownType { .. } => failure.hint("name the type with --type"),
+            LinkError::ConfigUnset { name, .. } => failure.hint(format!("set it with --set {name}=VALUE")),
+            _ => failure,
         }
     }
 
@@ -250,13 +280,9 @@ fn broken(error: ElfError) -> Failure {
     }
 }
 
-fn unlinked(error: &LinkError) -> Failure {
-    let failure = Failure::failure(error);
-    match error {
-        LinkError::UnknownType { .. } => failure.hint("name the type with --type"),
-        LinkError::ConfigUnset { name, .. } => failure.hint(format!("set it with --set {name}=VALUE")),
-        _ => failure,
-    }
+/// Whether the program holds something that no verifier lets through, as opposed to a broken object.
+pub(crate) fn is_malformed(error: &LinkError) -> bool {
+    matches!(error, LinkError::Decode(_) | LinkError::NoSuchSlot { .. } | LinkError::Empty)
 }
 
 fn assembly(label: &str, bytes: &[u8], prog_type: Option<ProgramType>) -> Result<Form, Failure> {
@@ -272,6 +298,7 @@ fn assembly(label: &str, bytes: &[u8], prog_type: Option<ProgramType>) -> Result
         Err(error @ AssembleError::UndefinedMap(_)) => {
             Err(Failure::failure(error).hint("write a line like `.map counts hash key=4 value=8 entries=16`"))
         }
+        Err(AssembleError::Link(error)) if is_malformed(&error) => Err(Failure::new(Kind::Rejected, error)),
         Err(error) => Err(Failure::failure(error)),
     }
 }
@@ -284,8 +311,7 @@ fn raw(bytes: &[u8], prog_type: Option<ProgramType>) -> Result<Form, Failure> {
             bytes.len()
         )));
     };
-    let program = Program::from_slots(prog_type, &slots, Vec::new().into()).map_err(Failure::failure)?;
-    Ok(Form::Program(Box::new(program)))
+    Ok(Form::Raw { prog_type, slots, maps: Vec::new().into() })
 }
 
 fn needed(prog_type: Option<ProgramType>) -> Result<ProgramType, Failure> {

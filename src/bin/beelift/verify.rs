@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 
 use beelift::kernel::{LogLevel, OsError};
-use beelift::link::Program;
+use beelift::link::{LinkError, Program};
 use beelift::verify::{self, Options, Policy, Statistics};
 
 use crate::args;
@@ -14,7 +14,7 @@ use crate::failure::{Failure, Kind};
 use crate::kernel::{Side, Verdict};
 use crate::output::{self, out, say};
 use crate::report;
-use crate::source::Opened;
+use crate::source::{self, Opened};
 
 /// Runs the verb.
 pub(crate) fn verify(args: &args::Verify, as_json: bool) -> Result<ExitCode, Failure> {
@@ -63,7 +63,7 @@ pub(crate) fn policy(policy: args::Policy) -> Policy {
 struct Judged {
     name: String,
     /// `Err`: it could not be linked.
-    program: Result<Program, Failure>,
+    program: Result<Program, (LinkError, Failure)>,
     ours: Option<Result<Statistics, verify::Failure>>,
     kernel: Option<Verdict>,
 }
@@ -75,9 +75,13 @@ fn judge(
     options: &Options,
     side: Option<&Result<Side, OsError>>,
 ) -> Judged {
-    let program = match opened.link(&name) {
+    let unlinked = |name: String, error: LinkError| {
+        let failure = opened.unlinked(&name, &error);
+        Judged { name, program: Err((error, failure)), ours: None, kernel: None }
+    };
+    let program = match opened.try_link(&name, &opened.link_options()) {
         Ok((program, _)) => program,
-        Err(failure) => return Judged { name, program: Err(failure), ours: None, kernel: None },
+        Err(error) => return unlinked(name, error),
     };
     let ours = verify::verify(program.clone(), options).map(|verified| verified.statistics());
     let kernel = match side {
@@ -85,9 +89,9 @@ fn judge(
         Some(Err(error)) => Some(Verdict::Unknown(Box::new(error.clone()))),
         Some(Ok(side)) => {
             let log = if args.log { LogLevel::Steps } else { LogLevel::Silent };
-            match opened.link_with(&name, &opened.link_options_for_kernel()) {
+            match opened.try_link(&name, &opened.link_options_for_kernel()) {
                 Ok((program, _)) => Some(Verdict::of(side.load(&program, log))),
-                Err(failure) => return Judged { name, program: Err(failure), ours: None, kernel: None },
+                Err(error) => return unlinked(name, error),
             }
         }
     };
@@ -113,7 +117,10 @@ impl Judged {
     }
 
     fn failure(&self) -> Option<Kind> {
-        if self.program.is_err() || self.differs() {
+        if let Err((_, failure)) = &self.program {
+            return Some(failure.kind);
+        }
+        if self.differs() {
             return Some(Kind::Failure);
         }
         match (&self.ours, &self.kernel) {
@@ -126,9 +133,7 @@ impl Judged {
     fn json(&self) -> Value {
         let program = match &self.program {
             Ok(program) => program,
-            Err(failure) => {
-                return json!({ "program": self.name, "type": null, "verdict": null, "error": failure.json() });
-            }
+            Err((error, failure)) => return self.unlinked_json(error, failure),
         };
         let insns = program.insns.len();
         let (stats, reason) = match self.ours.as_ref() {
@@ -181,11 +186,41 @@ impl Judged {
         object
     }
 
+    /// A program with a malformed instruction is rejected; one that could not be linked has no verdict.
+    fn unlinked_json(&self, error: &LinkError, failure: &Failure) -> Value {
+        let (code, pc) = match error {
+            LinkError::Decode(error) => ("malformed_insn", Some(error.at.0)),
+            LinkError::NoSuchSlot { at, .. } => ("malformed_insn", Some(at.0)),
+            LinkError::Empty => ("empty_program", None),
+            _ => ("unlinked", None),
+        };
+        let rejected = source::is_malformed(error);
+        let reason = json!({
+            "code": code,
+            "message": failure.message,
+            "insn": pc.map(|pc| json!({ "pc": pc, "text": null })),
+            "source": null,
+            "registers": {},
+            "help": failure.hint,
+        });
+        json!({
+            "program": self.name,
+            "type": null,
+            "verdict": rejected.then_some("rejected"),
+            "stats": null,
+            "reason": reason,
+            "error": if rejected { Value::Null } else { failure.json() },
+        })
+    }
+
     fn print(&self, log: bool) {
         let program = match &self.program {
             Ok(program) => program,
-            Err(failure) => {
+            Err((_, failure)) => {
                 failure.print();
+                if failure.kind == Kind::Rejected {
+                    out!("{}: rejected: {}", self.name, failure.message);
+                }
                 return;
             }
         };
