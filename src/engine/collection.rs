@@ -16,7 +16,7 @@ use super::{Choice, Engine};
 use crate::elf::{MapEntry, Object};
 use crate::interp::InterpProgram;
 use crate::isa::MapSlot;
-use crate::link::{self, Program};
+use crate::link::{self, LinkOptions, Program};
 use crate::verify::{self, Failure, Verified};
 
 /// Loaded programs and the maps they share.
@@ -98,19 +98,22 @@ impl Engine {
     /// # Errors
     /// The first program that cannot be loaded, and why.
     pub fn load_programs(&self, object: &Object, names: &[&str]) -> Result<Collection, Error> {
-        let mut programs = Vec::with_capacity(names.len());
-        for name in names {
-            if object.program(name).is_none() {
-                return Err(Error::NoSuchProgram {
-                    name: (*name).to_owned(),
-                    available: object.programs().iter().map(|program| program.name.clone()).collect(),
-                });
-            }
-            let start = Instant::now();
-            let program = link::link(object, name, &self.shared.link)?;
-            programs.push((program, start.elapsed()));
+        if let Some(name) = names.iter().find(|name| object.program(name).is_none()) {
+            return Err(Error::NoSuchProgram {
+                name: (*name).to_owned(),
+                available: object.programs().iter().map(|program| program.name.clone()).collect(),
+            });
         }
-        self.load_timed(programs, object.map_entries())
+        let user = || {
+            let programs = link_all(object, names, &self.shared.link)?;
+            self.load_user(programs, object.map_entries())
+        };
+        let kernel = || {
+            // The kernel's own types answer CO-RE for a program that runs there.
+            let programs = link_all(object, names, &LinkOptions::for_kernel())?;
+            self.load_kernel(programs, object.map_entries())
+        };
+        self.load_by_choice(user, kernel)
     }
 
     /// Loads programs that are linked already; all of them come from the same object (or have the same maps).
@@ -118,22 +121,24 @@ impl Engine {
     /// # Errors
     /// The first program that cannot be loaded, and why.
     pub fn load_linked(&self, programs: Vec<Program>) -> Result<Collection, Error> {
-        let programs = programs.into_iter().map(|program| (program, Duration::ZERO)).collect();
-        self.load_timed(programs, &[])
+        let programs: Vec<_> = programs.into_iter().map(|program| (program, Duration::ZERO)).collect();
+        let again = programs.clone();
+        self.load_by_choice(|| self.load_user(programs, &[]), || self.load_kernel(again, &[]))
     }
 
-    fn load_timed(
+    /// Only what user space does not support may go to the kernel instead.
+    fn load_by_choice(
         &self,
-        programs: Vec<(Program, Duration)>,
-        entries: &[(MapSlot, MapEntry)],
+        user: impl FnOnce() -> Result<Collection, Error>,
+        kernel: impl FnOnce() -> Result<Collection, Error>,
     ) -> Result<Collection, Error> {
         match self.shared.choice {
-            Choice::Kernel => self.load_kernel(programs, entries),
-            Choice::Jit | Choice::Interpreter => self.load_user(programs, entries),
-            Choice::Auto => match self.load_user(programs.clone(), entries) {
+            Choice::Kernel => kernel(),
+            Choice::Jit | Choice::Interpreter => user(),
+            Choice::Auto => match user() {
                 Err(unsupported @ Error::Unsupported { .. }) => {
                     let unsupported = unsupported.to_string();
-                    match self.load_kernel(programs, entries) {
+                    match kernel() {
                         Ok(collection) => Ok(Collection { fallback: Some(unsupported), ..collection }),
                         Err(kernel) => Err(Error::NoBackend { unsupported, kernel: kernel.to_string() }),
                     }
@@ -318,6 +323,22 @@ impl Collection {
     const fn empty() -> Self {
         Self { programs: Vec::new(), maps: Vec::new(), fallback: None }
     }
+}
+
+/// Links programs one by one, each with the time it took.
+fn link_all(
+    object: &Object,
+    names: &[&str],
+    options: &LinkOptions,
+) -> Result<Vec<(Program, Duration)>, Error> {
+    names
+        .iter()
+        .map(|name| {
+            let start = Instant::now();
+            let program = link::link(object, name, options)?;
+            Ok((program, start.elapsed()))
+        })
+        .collect()
 }
 
 /// Puts a map or program into an element of a kernel map.

@@ -12,7 +12,7 @@ use beelift_runtime::map::MapKind;
 
 use super::maps::{Contents, Element};
 use super::record::{Input, Record};
-use super::{Backend, Choice, Collection, Engine, EngineBuilder, Error, Loaded};
+use super::{Backend, Choice, Collection, EngineBuilder, Error, Loaded};
 use crate::link::Program;
 
 /// What to run on every engine.

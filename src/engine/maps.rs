@@ -46,6 +46,8 @@ pub struct Contents {
     pub capacity: usize,
     /// Whether it forgets elements by itself when it is full.
     pub evicts: bool,
+    /// Why nothing of it can be read, if so.
+    pub unreadable: Option<String>,
 }
 
 impl Contents {
@@ -273,16 +275,35 @@ impl MapHandle {
             records: Vec::new(),
             capacity: def.max_entries as usize,
             evicts: evicts(def.kind),
+            unreadable: None,
         };
         match def.kind {
             MapKind::Ringbuf => contents.records = self.drain()?,
-            // Nothing in them can be listed.
-            MapKind::UserRingbuf | MapKind::BloomFilter | MapKind::Arena | MapKind::StructOps => {}
-            MapKind::Queue | MapKind::Stack | MapKind::PerfEventArray | MapKind::StackTrace => {}
-            MapKind::SkStorage | MapKind::InodeStorage | MapKind::TaskStorage | MapKind::CgrpStorage => {}
-            MapKind::CgroupStorage | MapKind::PercpuCgroupStorage | MapKind::InsnArray => {}
-            MapKind::ProgArray | MapKind::CgroupArray | MapKind::ArrayOfMaps | MapKind::HashOfMaps => {}
-            MapKind::Sockmap | MapKind::Sockhash | MapKind::Xskmap | MapKind::ReuseportSockarray => {}
+            MapKind::UserRingbuf
+            | MapKind::BloomFilter
+            | MapKind::Arena
+            | MapKind::StructOps
+            | MapKind::Queue
+            | MapKind::Stack
+            | MapKind::PerfEventArray
+            | MapKind::StackTrace
+            | MapKind::SkStorage
+            | MapKind::InodeStorage
+            | MapKind::TaskStorage
+            | MapKind::CgrpStorage
+            | MapKind::CgroupStorage
+            | MapKind::PercpuCgroupStorage
+            | MapKind::InsnArray
+            | MapKind::ProgArray
+            | MapKind::CgroupArray
+            | MapKind::ArrayOfMaps
+            | MapKind::HashOfMaps
+            | MapKind::Sockmap
+            | MapKind::Sockhash
+            | MapKind::Xskmap
+            | MapKind::ReuseportSockarray => {
+                contents.unreadable = Some(format!("elements of a {} cannot be listed", def.kind));
+            }
             MapKind::Hash
             | MapKind::Array
             | MapKind::PercpuHash

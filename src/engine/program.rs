@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use beelift_runtime::abi::{ExecContext, Host};
 use beelift_runtime::cpu::CpuSlot;
@@ -138,7 +139,7 @@ impl Loaded {
                 interp.run(&cx, regions, entry).map_err(|trap| Error::Trap(Box::new(trap)))
             }),
             #[cfg(feature = "kernel")]
-            Body::Kernel(program) => run_in_kernel(program, context),
+            Body::Kernel(program) => run_in_kernel(program, context, 1).map(|(value, _)| value),
         }
     }
 
@@ -175,37 +176,64 @@ impl Loaded {
     /// # Errors
     /// Everything but a trap, which is part of the record.
     pub fn run_input(&self, input: &Input) -> Result<Record, Error> {
+        self.run_repeated(input, 1)
+    }
+
+    /// Likewise, `repeat` times one after the other on the same context: what a run changes, the next one sees, as in
+    /// the kernel's test runs. The record is that of the last run, its duration the mean.
+    ///
+    /// # Errors
+    /// Everything but a trap, which is part of the record.
+    pub fn run_repeated(&self, input: &Input, repeat: u32) -> Result<Record, Error> {
+        let repeat = repeat.max(1);
         let program_type = self.program.prog_type;
         let memory = |error: beelift_runtime::mem::OutOfMemory| Error::Memory(error.to_string());
         match program_type {
             ProgramType::Xdp => {
                 let mut packet = packet_of(&input.packet)?;
-                self.record(&mut XdpContext::new(&mut packet), input)
+                self.record(&mut XdpContext::new(&mut packet), input, repeat)
             }
             ProgramType::Memory => {
-                self.record(&mut MemoryContext::from_bytes(&input.packet).map_err(memory)?, input)
+                self.record(&mut MemoryContext::from_bytes(&input.packet).map_err(memory)?, input, repeat)
             }
             _ if sees_skb(program_type) => {
                 let mut packet = packet_of(&input.packet)?;
-                self.record(&mut SkbContext::new(&mut packet, program_type), input)
+                self.record(&mut SkbContext::new(&mut packet, program_type), input, repeat)
             }
-            _ => self.record(&mut RawContext::new(program_type, &input.context).map_err(memory)?, input),
+            _ => {
+                let mut context = RawContext::new(program_type, &input.context).map_err(memory)?;
+                self.record(&mut context, input, repeat)
+            }
         }
     }
 
-    fn record<C: Context>(&self, context: &mut C, input: &Input) -> Result<Record, Error> {
+    fn record<C: Context>(&self, context: &mut C, input: &Input, repeat: u32) -> Result<Record, Error> {
         if !input.context.is_empty() {
             context.set_uapi(&input.context);
         }
-        let value = match self.run(context) {
-            Ok(value) => Ok(value),
-            Err(Error::Trap(trap)) => Err(*trap),
+        let (value, duration) = match self.timed(context, repeat) {
+            Ok((value, duration)) => (Ok(value), duration),
+            Err(Error::Trap(trap)) => (Err(*trap), Duration::ZERO),
             Err(error) => return Err(error),
         };
         let packet = context.packet_mut().map(|packet| packet.bytes_with_meta().to_vec());
         let mut uapi = Vec::new();
         context.uapi(&mut uapi);
-        Ok(Record { value, packet: packet.unwrap_or_default(), context: uapi })
+        Ok(Record { value, packet: packet.unwrap_or_default(), context: uapi, duration })
+    }
+
+    /// The last of `repeat` runs and the mean duration; the kernel measures its own.
+    fn timed<C: Context>(&self, context: &mut C, repeat: u32) -> Result<(u64, Duration), Error> {
+        #[cfg(feature = "kernel")]
+        if let Body::Kernel(program) = &self.body {
+            return run_in_kernel(program, context, repeat);
+        }
+        let start = Instant::now();
+        let mut value = self.run(context)?;
+        for _ in 1..repeat {
+            value = self.run(context)?;
+        }
+        Ok((value, start.elapsed() / repeat))
     }
 }
 
@@ -230,7 +258,11 @@ fn packet_of(bytes: &[u8]) -> Result<Packet, Error> {
 
 /// One test run of the kernel on what the context holds; the context takes over the result.
 #[cfg(feature = "kernel")]
-fn run_in_kernel<C: Context>(program: &crate::kernel::KernelProgram, context: &mut C) -> Result<u64, Error> {
+fn run_in_kernel<C: Context>(
+    program: &crate::kernel::KernelProgram,
+    context: &mut C,
+    repeat: u32,
+) -> Result<(u64, Duration), Error> {
     use crate::kernel::{TestInput, TestRun};
     let mut uapi = Vec::new();
     context.uapi(&mut uapi);
@@ -242,7 +274,11 @@ fn run_in_kernel<C: Context>(program: &crate::kernel::KernelProgram, context: &m
             what: format!("test runs of type {} in the kernel", program.prog_type()),
         });
     };
-    let result = program.test_run(&TestRun::packet(input, &data, meta as u32, &uapi))?;
+    let mut run = TestRun::packet(input, &data, meta as u32, &uapi);
+    if repeat > 1 {
+        run.repeat = repeat;
+    }
+    let result = program.test_run(&run)?;
     if let Some(packet) = context.packet_mut() {
         let meta = result.ctx_out.first_chunk().map_or(0, |&word| u32::from_le_bytes(word)) as usize;
         let meta = if input == TestInput::Xdp { meta.min(result.data_out.len()) } else { 0 };
@@ -251,5 +287,5 @@ fn run_in_kernel<C: Context>(program: &crate::kernel::KernelProgram, context: &m
         packet.set_meta(before).map_err(|error| Error::Memory(error.to_string()))?;
     }
     context.set_uapi(&result.ctx_out);
-    Ok(u64::from(result.retval))
+    Ok((u64::from(result.retval), Duration::from_nanos(u64::from(result.duration_ns))))
 }

@@ -1,6 +1,8 @@
 //! Inputs and results of runs as bytes: the form in which engines are compared.
 #![forbid(unsafe_code)]
 
+use std::time::Duration;
+
 use crate::link::Trap;
 
 /// One input: what a test run of the kernel takes.
@@ -21,4 +23,6 @@ pub struct Record {
     pub packet: Vec<u8>,
     /// The UAPI context as the program left it.
     pub context: Vec<u8>,
+    /// Mean duration of a run; zero after a trap.
+    pub duration: Duration,
 }

@@ -8,6 +8,7 @@ use crate::capture;
 use crate::failure::Failure;
 
 /// One input of a program.
+#[derive(Default)]
 pub(crate) struct Input {
     /// Name in the output.
     pub(crate) name: String,

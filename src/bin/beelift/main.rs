@@ -9,6 +9,7 @@ mod capture;
 mod dump;
 mod failure;
 mod features;
+mod fill;
 mod global;
 mod input;
 mod inspect;
@@ -19,6 +20,7 @@ mod maps;
 mod names;
 mod output;
 mod report;
+mod run;
 mod source;
 mod verify;
 
@@ -53,6 +55,7 @@ fn dispatch(cli: &args::Cli) -> Result<ExitCode, Failure> {
         args::Verb::Dump(args) => dump::dump(args, cli.json),
         args::Verb::Load(args) => load::load(args, cli.json),
         args::Verb::Features => features::features(cli.json),
-        args::Verb::Run(_) | args::Verb::Bench(_) => Err(Failure::usage("not built yet")),
+        args::Verb::Run(args) => run::run(args, cli.json),
+        args::Verb::Bench(_) => Err(Failure::usage("not built yet")),
     }
 }

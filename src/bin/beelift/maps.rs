@@ -1,18 +1,15 @@
-//! Contents of maps: read once, then printed with their BTF types or given as JSON.
+//! Contents of maps, printed with their BTF types or given as JSON.
 //!
-//! In: [`MapHandle`]s of a loaded collection, the object's types. Out: text on stdout in the notation of C, and the
-//! `maps` of JSON. Reading a ring buffer takes its records out.
+//! In: what the engine read of a collection's maps, the object's types. Out: text on stdout in the notation of C, and
+//! the `maps` of JSON.
 #![forbid(unsafe_code)]
 
 use serde_json::{Map, Value, json};
 
 use beelift::btf::{self, Btf, TypeId};
-use beelift::engine::{Element, Error};
-use beelift::kernel::RingBuffer;
-use beelift::runtime::map::ringbuf::RingbufMap;
-use beelift::{MapHandle, runtime};
+use beelift::engine::{self, Element};
+use beelift::{Program, runtime};
 
-use crate::failure::Failure;
 use crate::input::to_hex;
 use crate::output::out;
 
@@ -37,19 +34,13 @@ pub(crate) enum What {
 }
 
 impl Contents {
-    /// Reads a map.
-    pub(crate) fn read(map: &MapHandle) -> Result<Self, Failure> {
-        let def = map.def().clone();
-        let what = if def.kind == runtime::MapKind::Ringbuf {
-            What::Records(records(map)?)
-        } else {
-            match map.elements() {
-                Ok(elements) => What::Elements(elements),
-                Err(error @ Error::Map { .. }) => What::Unreadable(error.to_string()),
-                Err(error) => return Err(Failure::failure(error)),
-            }
+    fn of(def: &MapDef, read: &engine::Contents) -> Self {
+        let what = match &read.unreadable {
+            Some(why) => What::Unreadable(why.clone()),
+            None if def.kind == runtime::MapKind::Ringbuf => What::Records(read.records.clone()),
+            None => What::Elements(read.elements.clone()),
         };
-        Ok(Self { def, what })
+        Self { def: def.clone(), what }
     }
 
     /// As an entry of `maps`. With types, keys and values come in both forms.
@@ -157,9 +148,13 @@ impl Contents {
     }
 }
 
-/// Reads all maps.
-pub(crate) fn read(maps: &[MapHandle]) -> Result<Vec<Contents>, Failure> {
-    maps.iter().map(Contents::read).collect()
+/// What the engine read of a program's maps.
+pub(crate) fn of(program: &Program, maps: &[(String, engine::Contents)]) -> Vec<Contents> {
+    let defs = maps.iter().filter_map(|(name, read)| {
+        let def = program.maps.iter().find(|def| def.name == *name)?;
+        Some(Contents::of(def, read))
+    });
+    defs.collect()
 }
 
 /// The `maps` of JSON, by name.
@@ -174,16 +169,6 @@ pub(crate) fn print(types: Option<&Btf>, maps: &[Contents]) {
     for contents in maps {
         contents.print(types);
     }
-}
-
-/// Takes the records out of a ring buffer.
-fn records(map: &MapHandle) -> Result<Vec<Vec<u8>>, Failure> {
-    if let Some(ring) = map.kernel_map() {
-        let mut ring = RingBuffer::open(ring).map_err(|error| crate::kernel::failure(&error))?;
-        return Ok(ring.drain());
-    }
-    let ring = map.runtime().and_then(|map| map.as_any().downcast_ref::<RingbufMap>());
-    Ok(ring.and_then(RingbufMap::consumer).map(|mut consumer| consumer.drain()).unwrap_or_default())
 }
 
 /// A typed value as JSON: numbers that JSON cannot hold become text.
