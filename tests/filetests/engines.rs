@@ -7,7 +7,7 @@ use beelift::interp::InterpProgram;
 use beelift::isa::Slot;
 use beelift::link::{Program, Trap};
 use beelift_runtime::abi::{ExecContext, Host};
-use beelift_runtime::ctx::{Context, Packet, ProgramType, RawContext, XdpContext};
+use beelift_runtime::ctx::{Context, MemoryContext, Packet, ProgramType, RawContext, SkbContext, XdpContext};
 use beelift_runtime::environment::FixedEnvironment;
 use beelift_runtime::helper::{self, Effects};
 use beelift_runtime::map::{self, MapHandle};
@@ -144,10 +144,18 @@ fn interpret(program: &InterpProgram, program_type: ProgramType, input: &Input) 
             Ok(outcome(result, input, Input::Words(words_of(context.bytes()))))
         }
         Input::Packet(bytes) => {
+            if program_type == ProgramType::Memory {
+                let mut context = MemoryContext::from_bytes(bytes).map_err(|error| error.to_string())?;
+                let result = interpret_on(program, &mut context);
+                return Ok(outcome(result, input, Input::Packet(context.bytes().to_vec())));
+            }
             let mut packet = Packet::new(2048).map_err(|error| error.to_string())?;
             packet.set(bytes).map_err(|error| error.to_string())?;
-            let mut context = XdpContext::new(&mut packet);
-            let result = interpret_on(program, &mut context);
+            let result = if program_type == ProgramType::Xdp {
+                interpret_on(program, &mut XdpContext::new(&mut packet))
+            } else {
+                interpret_on(program, &mut SkbContext::new(&mut packet, program_type))
+            };
             Ok(outcome(result, input, Input::Packet(packet.bytes().to_vec())))
         }
     }
@@ -246,6 +254,9 @@ mod jit {
             loaded.run_input(&engine::Input { packet, context }).map_err(|error| error.to_string())?;
         let output = match input {
             Input::Words(_) => Input::Words(words_of(&record.context)),
+            Input::Packet(_) if loaded.program().prog_type == ProgramType::Memory => {
+                Input::Packet(record.context)
+            }
             Input::Packet(_) => Input::Packet(record.packet),
         };
         Ok(outcome(record.value, input, output))
