@@ -6,7 +6,8 @@
 
 use std::collections::HashMap;
 
-use super::types::{IntEncoding, raw};
+use super::record as raw;
+use super::types::IntEncoding;
 use super::{Btf, BtfError, TypeId};
 
 /// Makes BTF.

@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use super::parse::MAGIC;
-use super::types::raw;
+use super::record as raw;
 use super::{Btf, BtfError, TypeId};
 
 /// A function starts here.

@@ -172,13 +172,9 @@ impl Search<'_> {
     fn contained(&self, parent: TypeId, index: usize) -> TypeId {
         let tagged = |id: TypeId| {
             let ty = self.btf.type_at(id);
-            match ty.kind {
-                Kind::DeclTag { of, component } if of == parent => (component.map(|at| at as usize)
-                    == Some(index))
-                .then(|| ty.name.strip_prefix("contains:"))
-                .flatten(),
-                _ => None,
-            }
+            let Kind::DeclTag { of, component } = ty.kind else { return None };
+            let here = of == parent && component.map(|at| at as usize) == Some(index);
+            here.then(|| ty.name.strip_prefix("contains:")).flatten()
         };
         let Some(text) = self.btf.ids().find_map(tagged) else { return TypeId::VOID };
         let name = text.split_once(':').map_or(text, |(name, _)| name);

@@ -7,7 +7,8 @@
 use std::collections::{HashMap, HashSet};
 
 use super::build::BtfBuilder;
-use super::types::{IntEncoding, Kind, VarLinkage, raw};
+use super::record as raw;
+use super::types::{IntEncoding, Kind, VarLinkage};
 use super::{Btf, BtfError, FuncLinkage, TypeId};
 
 /// Where the variables of a data section lie.
@@ -86,10 +87,10 @@ impl Btf {
     /// visible ones, and the section of kernel symbols holds `int`s in their place.
     #[must_use]
     pub fn to_kernel_bytes(&self) -> Vec<u8> {
-        let ksyms = self.iter().find_map(|ty| match ty.kind {
-            Kind::Datasec { vars, .. } if ty.name == ".ksyms" => Some((ty.id, vars)),
-            _ => None,
-        });
+        let ksyms = self
+            .iter()
+            .filter(|ty| ty.name == ".ksyms")
+            .find_map(|ty| ty.kind.as_datasec().map(|(_, vars)| (ty.id, vars)));
         let mut build = BtfBuilder::after(self);
         if let Some((section, vars)) = ksyms {
             let int = build.int("int", 4, IntEncoding::Signed);
@@ -99,13 +100,12 @@ impl Btf {
             let mut offset = 0;
             for (index, var) in vars.iter().enumerate() {
                 let entry = at + 12 + index * 12;
-                match self.type_at(var.var).kind {
-                    Kind::Func { proto, .. } => {
-                        build.patch(entry, dummy.0);
-                        self.name_params(&mut build, proto, dummy_name);
-                    }
-                    Kind::Var { .. } => build.patch(self.record_offset(var.var) + 8, int.0),
-                    _ => {}
+                let kind = self.type_at(var.var).kind;
+                if let Some(proto) = kind.as_func() {
+                    build.patch(entry, dummy.0);
+                    self.name_params(&mut build, proto, dummy_name);
+                } else if kind.as_var().is_some() {
+                    build.patch(self.record_offset(var.var) + 8, int.0);
                 }
                 build.patch(entry + 4, offset);
                 build.patch(entry + 8, 4);
@@ -115,10 +115,10 @@ impl Btf {
         }
         for ty in self.iter() {
             let at = self.record_offset(ty.id);
-            match ty.kind {
-                Kind::Func { linkage: FuncLinkage::Extern, .. } => build.patch(at + 4, raw::FUNC << 24 | 1),
-                Kind::Var { linkage: VarLinkage::Extern, .. } => build.patch(at + 12, 1),
-                _ => {}
+            if let Kind::Func { linkage: FuncLinkage::Extern, .. } = ty.kind {
+                build.patch(at + 4, raw::FUNC << 24 | 1);
+            } else if let Kind::Var { linkage: VarLinkage::Extern, .. } = ty.kind {
+                build.patch(at + 12, 1);
             }
         }
         // Only numbers changed, to ones that exist.

@@ -14,6 +14,7 @@ mod fields;
 mod kernel;
 mod parse;
 mod print;
+mod record;
 mod relocate;
 mod types;
 mod value;

@@ -6,7 +6,8 @@
 
 use std::sync::Arc;
 
-use super::types::{Kind, Type, raw};
+use super::record as raw;
+use super::types::{Kind, Type};
 use super::{BtfError, MAX_DEPTH, TypeId};
 
 /// Magic number of `.BTF` and `.BTF.ext`.

@@ -1,10 +1,10 @@
 //! What a type record says: [`Type`], [`Kind`] and the lists inside them, decoded on the way.
 //!
-//! In: checked records of `parse`. Out: values that borrow from the `Btf`. The layout of records is in `raw`,
-//! the only place that knows numbers of kinds.
+//! In: checked records of `parse`. Out: values that borrow from the `Btf`. The layout of records is
+//! in `record`.
 #![forbid(unsafe_code)]
 
-use super::{Btf, TypeId};
+use super::{Btf, TypeId, record as raw};
 
 /// A type.
 #[derive(Clone, Copy, Debug)]
@@ -211,30 +211,45 @@ impl<'a> Kind<'a> {
         }
     }
 
+    /// Size and variables of a data section.
+    #[must_use]
+    pub fn as_datasec(&self) -> Option<(u32, SectionVars<'a>)> {
+        if let Self::Datasec { size, vars } = self { Some((*size, *vars)) } else { None }
+    }
+    /// Type of a variable.
+    #[must_use]
+    pub fn as_var(&self) -> Option<TypeId> {
+        if let Self::Var { of, .. } = self { Some(*of) } else { None }
+    }
+    /// What a pointer points to.
+    #[must_use]
+    pub fn as_ptr(&self) -> Option<TypeId> {
+        if let Self::Ptr(to) = self { Some(*to) } else { None }
+    }
+    /// Element type and length of an array.
+    #[must_use]
+    pub fn as_array(&self) -> Option<(TypeId, u32)> {
+        if let Self::Array { element, len, .. } = self { Some((*element, *len)) } else { None }
+    }
+    /// `FuncProto` of a function.
+    #[must_use]
+    pub fn as_func(&self) -> Option<TypeId> {
+        if let Self::Func { proto, .. } = self { Some(*proto) } else { None }
+    }
+    /// Values of an enumeration of either width.
+    #[must_use]
+    pub fn as_enum(&self) -> Option<Enumerators<'a>> {
+        if let Self::Enum(values) | Self::Enum64(values) = self { Some(*values) } else { None }
+    }
+    /// Members of a structure, not of a union.
+    #[must_use]
+    pub fn as_struct(&self) -> Option<Members<'a>> {
+        if let Self::Struct(members) = self { Some(*members) } else { None }
+    }
     /// Members of a structure or union.
     #[must_use]
     pub fn members(&self) -> Option<Members<'a>> {
-        match self {
-            Self::Struct(members) | Self::Union(members) => Some(*members),
-            Self::Void
-            | Self::Int { .. }
-            | Self::Ptr(_)
-            | Self::Array { .. }
-            | Self::Enum(_)
-            | Self::Enum64(_)
-            | Self::Fwd { .. }
-            | Self::Typedef(_)
-            | Self::Volatile(_)
-            | Self::Const(_)
-            | Self::Restrict(_)
-            | Self::Func { .. }
-            | Self::FuncProto { .. }
-            | Self::Var { .. }
-            | Self::Datasec { .. }
-            | Self::Float { .. }
-            | Self::DeclTag { .. }
-            | Self::TypeTag(_) => None,
-        }
+        if let Self::Struct(members) | Self::Union(members) = self { Some(*members) } else { None }
     }
 }
 
@@ -442,143 +457,5 @@ impl SectionVars<'_> {
     /// All variables.
     pub fn iter(&self) -> impl Iterator<Item = SectionVar> + '_ {
         (0..self.len()).filter_map(|index| self.get(index))
-    }
-}
-
-/// Layout of type records: 12 bytes (name, info, size or type), then what the kind adds.
-pub(super) mod raw {
-    use crate::btf::{BtfError, TypeId};
-
-    pub(in crate::btf) const INT: u32 = 1;
-    pub(in crate::btf) const PTR: u32 = 2;
-    pub(in crate::btf) const ARRAY: u32 = 3;
-    pub(in crate::btf) const STRUCT: u32 = 4;
-    pub(in crate::btf) const UNION: u32 = 5;
-    pub(in crate::btf) const ENUM: u32 = 6;
-    pub(in crate::btf) const FWD: u32 = 7;
-    pub(in crate::btf) const TYPEDEF: u32 = 8;
-    pub(in crate::btf) const VOLATILE: u32 = 9;
-    pub(in crate::btf) const CONST: u32 = 10;
-    pub(in crate::btf) const RESTRICT: u32 = 11;
-    pub(in crate::btf) const FUNC: u32 = 12;
-    pub(in crate::btf) const FUNC_PROTO: u32 = 13;
-    pub(in crate::btf) const VAR: u32 = 14;
-    pub(in crate::btf) const DATASEC: u32 = 15;
-    pub(in crate::btf) const FLOAT: u32 = 16;
-    pub(in crate::btf) const DECL_TAG: u32 = 17;
-    pub(in crate::btf) const TYPE_TAG: u32 = 18;
-    pub(in crate::btf) const ENUM64: u32 = 19;
-
-    /// The little-endian word at an offset of a checked record.
-    pub(in crate::btf) fn word(bytes: &[u8], at: usize) -> u32 {
-        let bytes = bytes[at..at + 4].try_into().expect("four bytes");
-        u32::from_le_bytes(bytes)
-    }
-    pub(in crate::btf) fn name(record: &[u8]) -> u32 {
-        word(record, 0)
-    }
-    pub(in crate::btf) fn kind(record: &[u8]) -> u32 {
-        (word(record, 4) >> 24) & 0x1f
-    }
-    pub(in crate::btf) fn vlen(record: &[u8]) -> usize {
-        (word(record, 4) & 0xffff) as usize
-    }
-    pub(in crate::btf) fn flag(record: &[u8]) -> bool {
-        word(record, 4) >> 31 != 0
-    }
-    pub(in crate::btf) fn size_or_type(record: &[u8]) -> u32 {
-        word(record, 8)
-    }
-    /// Bytes that follow the 12 common ones, or `None` for an unknown kind.
-    fn tail(kind: u32, vlen: usize) -> Option<usize> {
-        Some(match kind {
-            PTR | FWD | TYPEDEF | VOLATILE | CONST | RESTRICT | FUNC | FLOAT | TYPE_TAG => 0,
-            INT | VAR | DECL_TAG => 4,
-            ARRAY => 12,
-            STRUCT | UNION | DATASEC | ENUM64 => vlen * 12,
-            ENUM | FUNC_PROTO => vlen * 8,
-            _ => return None,
-        })
-    }
-
-    /// Checks one record of `record` (and what follows it); returns its length.
-    pub(in crate::btf) fn check(record: &[u8], id: u32, strings: usize) -> Result<usize, BtfError> {
-        let wrong = |what| BtfError::Type { id, what };
-        if record.len() < 12 {
-            return Err(wrong("ends inside its record"));
-        }
-        let (kind, vlen) = (kind(record), vlen(record));
-        let len = 12 + tail(kind, vlen).ok_or(BtfError::UnknownKind { id, kind })?;
-        let record = record.get(..len).ok_or(wrong("ends inside its record"))?;
-        let named = |at: usize| (word(record, at) as usize) < strings;
-        if !named(0) {
-            return Err(wrong("its name lies outside of the strings"));
-        }
-        match kind {
-            INT => {
-                let data = word(record, 12);
-                let (bits, offset) = (data & 0xff, (data >> 16) & 0xff);
-                let size = size_or_type(record);
-                if !matches!(size, 1 | 2 | 4 | 8 | 16) || bits + offset > size * 8 || bits == 0 {
-                    return Err(wrong("an integer of impossible size"));
-                }
-            }
-            FLOAT if !matches!(size_or_type(record), 2 | 4 | 8 | 12 | 16) => {
-                return Err(wrong("a floating-point number of impossible size"));
-            }
-            ENUM if !matches!(size_or_type(record), 1 | 2 | 4 | 8) => {
-                return Err(wrong("an enumeration of impossible size"));
-            }
-            ENUM64 if !matches!(size_or_type(record), 1 | 2 | 4 | 8) => {
-                return Err(wrong("an enumeration of impossible size"));
-            }
-            FUNC if vlen > 2 => return Err(wrong("a function of unknown linkage")),
-            VAR if word(record, 12) > 2 => return Err(wrong("a variable of unknown linkage")),
-            _ => {}
-        }
-        let names = match kind {
-            STRUCT | UNION | ENUM64 => 12,
-            ENUM | FUNC_PROTO => 8,
-            _ => 0,
-        };
-        if names != 0 && !(0..vlen).all(|index| named(12 + index * names)) {
-            return Err(wrong("the name of a part lies outside of the strings"));
-        }
-        if matches!(kind, STRUCT | UNION) {
-            check_members(record, id)?;
-        }
-        Ok(len)
-    }
-
-    /// Members start inside of their structure.
-    fn check_members(record: &[u8], id: u32) -> Result<(), BtfError> {
-        let bits = u64::from(size_or_type(record)) * 8;
-        for index in 0..vlen(record) {
-            let position = word(record, 12 + index * 12 + 8);
-            let offset = if flag(record) { position & 0x00ff_ffff } else { position };
-            if u64::from(offset) > bits {
-                return Err(BtfError::Type { id, what: "a member lies outside of the structure" });
-            }
-        }
-        Ok(())
-    }
-
-    /// Calls `visit` with every type id that a checked record mentions.
-    pub(in crate::btf) fn for_each_reference(record: &[u8], mut visit: impl FnMut(TypeId)) {
-        let at = |offset| TypeId(word(record, offset));
-        match kind(record) {
-            PTR | TYPEDEF | VOLATILE | CONST | RESTRICT | FUNC | VAR | DECL_TAG | TYPE_TAG => visit(at(8)),
-            ARRAY => {
-                visit(at(12));
-                visit(at(16));
-            }
-            STRUCT | UNION => (0..vlen(record)).for_each(|index| visit(at(12 + index * 12 + 4))),
-            FUNC_PROTO => {
-                visit(at(8));
-                (0..vlen(record)).for_each(|index| visit(at(12 + index * 8 + 4)));
-            }
-            DATASEC => (0..vlen(record)).for_each(|index| visit(at(12 + index * 12))),
-            _ => {}
-        }
     }
 }

@@ -11,7 +11,7 @@ use beelift_runtime::map::{MapFlags, MapKind};
 use super::file::{File, Place, Section, SymbolType};
 use super::maps::finish;
 use super::{ElfError, Global, MapEntry, Warning};
-use crate::btf::{Btf, Kind, TypeId};
+use crate::btf::{Btf, SectionVars, TypeId};
 use crate::isa::MapSlot;
 
 /// Largest data section: it becomes one allocation.
@@ -109,19 +109,12 @@ pub(super) fn read(file: &File<'_>, btf: Option<&Btf>) -> Result<Vec<Found>, Elf
 
 /// The types of all data sections by name.
 fn datasecs(btf: &Btf) -> HashMap<&str, (TypeId, u32)> {
-    let described = btf.iter().filter_map(|ty| match ty.kind {
-        Kind::Datasec { size, .. } => Some((ty.name, (ty.id, size))),
-        _ => None,
-    });
-    described.collect()
+    btf.iter().filter_map(|ty| ty.kind.as_datasec().map(|(size, _)| (ty.name, (ty.id, size)))).collect()
 }
 
-/// The types of a data section.
-pub(super) fn datasec(btf: &Btf, name: &str) -> Option<(TypeId, u32)> {
-    btf.iter().find_map(|ty| match ty.kind {
-        Kind::Datasec { size, .. } if ty.name == name => Some((ty.id, size)),
-        _ => None,
-    })
+/// The types of a data section and its variables.
+pub(super) fn datasec<'a>(btf: &'a Btf, name: &str) -> Option<(TypeId, SectionVars<'a>)> {
+    btf.iter().filter(|ty| ty.name == name).find_map(|ty| ty.kind.as_datasec().map(|(_, vars)| (ty.id, vars)))
 }
 
 /// The variables of a data section.
@@ -134,7 +127,7 @@ pub(super) fn globals(
 ) {
     let mut vars = HashMap::new();
     if let Some(btf) = btf
-        && let Kind::Datasec { vars: listed, .. } = btf.type_at(TypeId(found.def.btf_value)).kind
+        && let Some((_, listed)) = btf.type_at(TypeId(found.def.btf_value)).kind.as_datasec()
     {
         vars = listed.iter().map(|var| (btf.type_at(var.var).name, (btf, var))).collect();
     }
@@ -144,10 +137,7 @@ pub(super) fn globals(
             continue;
         }
         let var = vars.get(symbol.name.as_str());
-        let btf_type = var.map_or(TypeId::VOID, |(btf, var)| match btf.type_at(var.var).kind {
-            Kind::Var { of, .. } => of,
-            _ => TypeId::VOID,
-        });
+        let btf_type = var.and_then(|(btf, var)| btf.type_at(var.var).kind.as_var()).unwrap_or_default();
         let size = match var {
             Some((_, var)) if symbol.size == 0 => u64::from(var.size),
             Some(_) | None => symbol.size,
@@ -188,12 +178,7 @@ fn struct_ops(
             // BPF_F_LINK
             def.flags |= MapFlags::from_bits_retain(1 << 13);
         }
-        let var = btf.and_then(|btf| {
-            btf.named(&symbol.name).find_map(|id| match btf.type_at(id).kind {
-                Kind::Var { of, .. } => Some(of),
-                _ => None,
-            })
-        });
+        let var = btf.and_then(|btf| btf.named(&symbol.name).find_map(|id| btf.type_at(id).kind.as_var()));
         def.btf_value = var.unwrap_or_default().0;
         found.push(Found { def, section: number });
     }

@@ -20,21 +20,21 @@ pub(super) const KCONFIG: &str = ".kconfig";
 pub(super) fn read(file: &File<'_>, btf: &Btf) -> Vec<Extern> {
     let mut externs = Vec::new();
     for (section, is_config) in [(KCONFIG, true), (".ksyms", false)] {
-        let Some((id, _)) = datasec(btf, section) else { continue };
-        let Kind::Datasec { vars, .. } = btf.type_at(id).kind else { continue };
+        let Some((_, vars)) = datasec(btf, section) else { continue };
         for var in vars.iter() {
             let ty = btf.type_at(var.var);
-            let (kind, btf_type) = match ty.kind {
-                Kind::Func { .. } => (ExternKind::Kfunc, ty.id),
-                Kind::Var { of, .. } if is_config => {
+            let (kind, btf_type) = if ty.kind.as_func().is_some() {
+                (ExternKind::Kfunc, ty.id)
+            } else if let Some(of) = ty.kind.as_var() {
+                if is_config {
                     let size = btf.size_of(of).and_then(|size| u32::try_from(size).ok()).unwrap_or(0);
                     (ExternKind::Kconfig { offset: 0, size }, of)
-                }
-                Kind::Var { of, .. } => {
+                } else {
                     let void = btf.resolve(of) == TypeId::VOID;
                     (ExternKind::Ksym, if void { TypeId::VOID } else { of })
                 }
-                _ => continue,
+            } else {
+                continue;
             };
             let symbol = file.symbol(Place::Undefined, ty.name);
             let weak = symbol.is_some_and(|symbol| symbol.weak);

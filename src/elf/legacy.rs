@@ -12,7 +12,7 @@ use beelift_runtime::map::{MapFlags, MapKind};
 use super::file::{File, SymbolType};
 use super::maps::finish;
 use super::{ElfError, Warning};
-use crate::btf::{Btf, Kind, Members};
+use crate::btf::{Btf, Members};
 
 /// A map and where it is defined.
 pub(super) struct Found {
@@ -86,11 +86,7 @@ fn definition(name: &str, bytes: &[u8], warnings: &mut Vec<Warning>) -> Result<M
 
 /// `struct ____btf_map_NAME { key; value }` tells the types of a map.
 fn annotations(btf: &Btf) -> HashMap<&str, Members<'_>> {
-    let annotations = btf.iter().filter_map(|ty| match ty.kind {
-        Kind::Struct(members) => Some((ty.name.strip_prefix("____btf_map_")?, members)),
-        _ => None,
-    });
-    annotations.collect()
+    btf.iter().filter_map(|ty| ty.name.strip_prefix("____btf_map_").zip(ty.kind.as_struct())).collect()
 }
 
 fn annotate(def: &mut MapDef, btf: &Btf, annotations: &HashMap<&str, Members<'_>>) {

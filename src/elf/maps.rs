@@ -7,6 +7,7 @@
 use beelift_runtime::MapDef;
 use beelift_runtime::map::{MapFlags, MapKind};
 
+use super::data::datasec;
 use super::file::{File, Place};
 use super::{ElfError, MapEntry, Warning};
 use crate::btf::{Btf, Kind, TypeId, special_fields};
@@ -24,17 +25,13 @@ pub(super) struct Found {
 /// Reads the definitions.
 pub(super) fn read(file: &File<'_>, btf: &Btf, warnings: &mut Vec<Warning>) -> Result<Vec<Found>, ElfError> {
     let Some((number, section)) = file.section(SECTION) else { return Ok(Vec::new()) };
-    let vars = btf.iter().find_map(|ty| match ty.kind {
-        Kind::Datasec { vars, .. } if ty.name == SECTION => Some(vars),
-        _ => None,
-    });
-    let Some(vars) = vars else {
+    let Some((_, vars)) = datasec(btf, SECTION) else {
         return Err(section.error(0, "the section has no types"));
     };
     let mut found = Vec::new();
     for var in vars.iter() {
         let ty = btf.type_at(var.var);
-        let Kind::Var { of, .. } = ty.kind else {
+        let Some(of) = ty.kind.as_var() else {
             return Err(section.error(u64::from(var.offset), "type of a map is no variable"));
         };
         let symbol = file.symbol(Place::Section(number), ty.name);
@@ -172,20 +169,16 @@ impl Reader<'_> {
     /// `__uint(name, value)`, or `__ulong(name, value)`: an enumeration of one value.
     fn long(&self, name: &str, of: TypeId) -> Result<u64, ElfError> {
         let wrong = || self.error(format!("{name} is not written as a number"));
-        match self.btf.type_at(self.btf.resolve(of)).kind {
-            Kind::Ptr(to) => match self.btf.type_at(self.btf.resolve(to)).kind {
-                Kind::Array { len, .. } => Ok(u64::from(len)),
-                _ => Err(wrong()),
-            },
-            Kind::Enum(values) | Kind::Enum64(values) => {
-                let value = values.get(0).filter(|_| values.len() == 1).ok_or_else(wrong)?.value;
-                // A value over i64::MAX reads as negative in a signed enumeration.
-                u64::try_from(value)
-                    .or_else(|_| i64::try_from(value).map(i64::cast_unsigned))
-                    .map_err(|_| wrong())
-            }
-            _ => Err(wrong()),
+        let kind = self.btf.type_at(self.btf.resolve(of)).kind;
+        if let Some(values) = kind.as_enum() {
+            let value = values.get(0).filter(|_| values.len() == 1).ok_or_else(wrong)?.value;
+            // A value over i64::MAX reads as negative in a signed enumeration.
+            return u64::try_from(value)
+                .or_else(|_| i64::try_from(value).map(i64::cast_unsigned))
+                .map_err(|_| wrong());
         }
+        let array = kind.as_ptr().and_then(|to| self.btf.type_at(self.btf.resolve(to)).kind.as_array());
+        array.map(|(_, len)| u64::from(len)).ok_or_else(wrong)
     }
 
     /// `__type(name, T)`: a pointer to `T`.
@@ -217,14 +210,13 @@ impl Reader<'_> {
         let Kind::Ptr(to) = self.btf.type_at(self.btf.resolve(element)).kind else {
             return Err(self.error(wrong));
         };
-        match self.btf.type_at(self.btf.resolve(to)).kind {
-            Kind::Struct(_) => {
-                let mut inner = self.definition(to, depth + 1)?;
-                inner.name = format!("{}.inner", self.map);
-                def.inner = Some(Box::new(inner));
-            }
-            Kind::FuncProto { .. } => {}
-            _ => return Err(self.error(wrong)),
+        let kind = self.btf.type_at(self.btf.resolve(to)).kind;
+        if kind.as_struct().is_some() {
+            let mut inner = self.definition(to, depth + 1)?;
+            inner.name = format!("{}.inner", self.map);
+            def.inner = Some(Box::new(inner));
+        } else if !matches!(kind, Kind::FuncProto { .. }) {
+            return Err(self.error(wrong));
         }
         def.value_size = self.same("value", def.value_size, 4)?;
         if def.key_size == 0 {

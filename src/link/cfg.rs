@@ -7,8 +7,8 @@
 
 use std::ops::Range;
 
-use crate::isa::effects::flow;
-use crate::isa::{Callee, Const64, Insn, InsnId, Pc};
+use crate::isa::effects::{flow, subprogram};
+use crate::isa::{Callee, Insn, InsnId, Pc};
 
 use super::Program;
 
@@ -388,11 +388,9 @@ fn check(program: &Program) -> Result<(), CfgError> {
 fn calls(program: &Program) -> Result<Vec<CallEdge>, CfgError> {
     let mut calls = Vec::new();
     for (index, insn) in (0u32..).zip(&program.insns) {
-        let (to, kind) = match insn {
-            Insn::Call(Callee::Subprogram(to)) => (*to, CallKind::Call),
-            Insn::Const { value: Const64::Function(to), .. } => (*to, CallKind::Address),
-            _ => continue,
-        };
+        let kind =
+            if let Insn::Call(Callee::Subprogram(_)) = insn { CallKind::Call } else { CallKind::Address };
+        let Some(to) = subprogram(insn) else { continue };
         let at = InsnId(index);
         let callee = program.subprogram_of(to);
         if program.subprograms[callee].entry != to {

@@ -3,7 +3,7 @@
 
 use super::{CoreError, CoreKind, compat};
 use crate::btf::parse::essential_name;
-use crate::btf::{Btf, Kind, MAX_DEPTH, TypeId};
+use crate::btf::{Btf, MAX_DEPTH, TypeId};
 
 /// One step of an access path.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -63,7 +63,7 @@ impl Spec {
             return if indexes == [0] { Ok(spec) } else { Err(wrong("a type has no parts here")) };
         }
         if kind.of_enum() {
-            let (Kind::Enum(values) | Kind::Enum64(values)) = btf.type_at(btf.resolve(root)).kind else {
+            let Some(values) = btf.type_at(btf.resolve(root)).kind.as_enum() else {
                 return Err(wrong("the type is no enumeration"));
             };
             let &[index] = indexes.as_slice() else { return Err(wrong("one number is expected")) };
@@ -79,26 +79,24 @@ impl Spec {
         spec.place.bit_offset = bits(size, indexes[0]).ok_or_else(too_large)?;
         for &index in &indexes[1..] {
             let of = btf.resolve(spec.place.field);
-            match btf.type_at(of).kind {
-                Kind::Struct(members) | Kind::Union(members) => {
-                    let member =
-                        members.get(index as usize).ok_or_else(|| wrong("there is no such member"))?;
-                    if !member.name.is_empty() {
-                        spec.steps.push(Step::Member { name: member.name.to_owned(), of: member.of });
-                    }
-                    spec.place
-                        .enter(u64::from(member.bit_offset), member.of, member.bit_size)
-                        .ok_or_else(too_large)?;
-                    spec.place.member = !member.name.is_empty();
+            let kind = btf.type_at(of).kind;
+            if let Some(members) = kind.members() {
+                let member = members.get(index as usize).ok_or_else(|| wrong("there is no such member"))?;
+                if !member.name.is_empty() {
+                    spec.steps.push(Step::Member { name: member.name.to_owned(), of: member.of });
                 }
-                Kind::Array { element, .. } => {
-                    spec.steps.push(Step::Index(index));
-                    let size = btf.size_of(element).ok_or_else(|| wrong("an element has no size"))?;
-                    let offset = bits(size, index).ok_or_else(too_large)?;
-                    spec.place.enter(offset, element, None).ok_or_else(too_large)?;
-                    spec.place.member = false;
-                }
-                _ => return Err(wrong("a number has no parts")),
+                spec.place
+                    .enter(u64::from(member.bit_offset), member.of, member.bit_size)
+                    .ok_or_else(too_large)?;
+                spec.place.member = !member.name.is_empty();
+            } else if let Some((element, _)) = kind.as_array() {
+                spec.steps.push(Step::Index(index));
+                let size = btf.size_of(element).ok_or_else(|| wrong("an element has no size"))?;
+                let offset = bits(size, index).ok_or_else(too_large)?;
+                spec.place.enter(offset, element, None).ok_or_else(too_large)?;
+                spec.place.member = false;
+            } else {
+                return Err(wrong("a number has no parts"));
             }
         }
         Ok(spec)
@@ -147,10 +145,7 @@ impl Spec {
             return compat::compatible(local, self.root, target, candidate).then_some(place);
         }
         if let Some(name) = &self.enumerator {
-            let (Kind::Enum(values) | Kind::Enum64(values)) = target.type_at(target.resolve(candidate)).kind
-            else {
-                return None;
-            };
+            let values = target.type_at(target.resolve(candidate)).kind.as_enum()?;
             let wanted = essential_name(name);
             let value = values.iter().find(|value| essential_name(value.name) == wanted)?;
             place.enumerator = Some(value.value);
@@ -175,7 +170,7 @@ impl Spec {
                     }
                 }
                 Step::Index(index) => {
-                    let Kind::Array { element, len, .. } = target.type_at(of).kind else { return None };
+                    let (element, len) = target.type_at(of).kind.as_array()?;
                     // An array without length at the end of a structure may be as long as it likes.
                     if *index >= len && len != 0 {
                         return None;

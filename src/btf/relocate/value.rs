@@ -76,10 +76,12 @@ fn field(btf: &Btf, kind: CoreKind, place: &Place) -> Option<Answer> {
             let (access_size, class) = if storage.bit_field {
                 (None, FieldClass::Other)
             } else {
-                let class = match of {
-                    Kind::Ptr(_) => FieldClass::Pointer,
-                    Kind::Int { encoding, .. } if encoding != IntEncoding::Signed => FieldClass::Unsigned,
-                    _ => FieldClass::Other,
+                let class = if of.as_ptr().is_some() {
+                    FieldClass::Pointer
+                } else if matches!(of, Kind::Int { encoding, .. } if encoding != IntEncoding::Signed) {
+                    FieldClass::Unsigned
+                } else {
+                    FieldClass::Other
                 };
                 (u32::try_from(storage.bytes).ok(), class)
             };
@@ -91,11 +93,8 @@ fn field(btf: &Btf, kind: CoreKind, place: &Place) -> Option<Answer> {
             Some(Answer { checked: !storage.bit_field, ..Answer::number(storage.bytes) })
         }
         CoreKind::FieldSigned if place.member => {
-            let signed = match of {
-                Kind::Int { encoding, .. } => encoding == IntEncoding::Signed,
-                Kind::Enum(values) | Kind::Enum64(values) => values.signed,
-                _ => false,
-            };
+            let signed = matches!(of, Kind::Int { encoding: IntEncoding::Signed, .. })
+                || of.as_enum().is_some_and(|values| values.signed);
             Some(Answer::number(u64::from(signed)))
         }
         CoreKind::FieldLshift if place.member => {

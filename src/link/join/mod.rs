@@ -5,17 +5,17 @@
 //! library, so that listings and logs can be compared.
 #![forbid(unsafe_code)]
 
-use std::collections::HashMap;
-use std::sync::Arc;
+mod finish;
 
-use beelift_runtime::MapDef;
+use std::collections::HashMap;
+
 use beelift_runtime::ctx::ProgramType;
 
-use super::{Kfunc, Ksym, LineInfo, LinkError, Linkage, Program, Subprogram};
-use crate::btf::{Btf, CoreOutcome, CoreTarget, FuncLinkage, Kind, Relocator, TypeId};
-use crate::elf::{CodeSection, Extern, ExternKind, Function, Object, ProgramDef, Reference};
+use super::{Kfunc, Ksym, LinkError, Program};
+use crate::btf::CoreTarget;
+use crate::elf::{CodeSection, Extern, ExternKind, Function, Object, Reference};
 use crate::isa::opcode as raw;
-use crate::isa::{InsnId, MapSlot, Pc, Slot, decode};
+use crate::isa::{MapSlot, Slot};
 
 /// Opcode of a wide immediate's first slot.
 const WIDE: u8 = raw::LD | raw::IMM | raw::DW;
@@ -374,131 +374,6 @@ impl<'a> Joiner<'a> {
             u32::try_from(self.ksyms.len() - 1).expect("externs are few")
         })
     }
-
-    fn finish(
-        mut self,
-        name: &str,
-        prog_type: ProgramType,
-        def: Option<&ProgramDef>,
-        options: &LinkOptions,
-    ) -> Result<Program, LinkError> {
-        if self.slots.is_empty() {
-            return Err(LinkError::Empty);
-        }
-        let outcomes = self.relocate(options)?;
-        let code = decode(&self.slots)?;
-        let id_of = |slot: usize| -> Option<InsnId> {
-            let pc = Pc(u32::try_from(slot).ok()?);
-            code.pcs.binary_search(&pc).ok().and_then(|index| u32::try_from(index).ok()).map(InsnId)
-        };
-        let end = InsnId(u32::try_from(code.insns.len()).expect("slots are capped"));
-        let btf = self.object.btf();
-        let mut subprograms: Vec<Subprogram> = Vec::with_capacity(self.pieces.len());
-        for (index, piece) in self.pieces.iter().enumerate() {
-            let (code, function) = self.code(piece.place);
-            let entry = if index == 0 { Some(InsnId(0)) } else { id_of(piece.start) };
-            // A function that ends with half a wide immediate swallows the first slot of the next one.
-            let entry = entry.ok_or_else(|| LinkError::Reference {
-                section: code.name.clone(),
-                slot: function.start,
-                what: format!("function {} starts inside a wide immediate", function.name),
-            })?;
-            subprograms.push(Subprogram {
-                name: function.name.clone(),
-                entry,
-                end,
-                linkage: linkage(btf.map(Arc::as_ref), function),
-                btf_func: function.btf_func,
-            });
-        }
-        for index in 1..subprograms.len() {
-            subprograms[index - 1].end = subprograms[index].entry;
-        }
-        let lines = self.lines(&id_of);
-        let relocations = outcomes
-            .into_iter()
-            .filter_map(|(slot, outcome)| id_of(slot).map(|insn| CoreOutcome { insn, ..outcome }))
-            .collect();
-        let section =
-            def.map_or_else(|| self.code(self.pieces[0].place).0.name.clone(), |def| def.section.clone());
-        let maps: Arc<[MapDef]> = Arc::clone(self.object.maps());
-        let program = Program {
-            name: name.to_owned(),
-            section,
-            prog_type,
-            attach_type: def.map_or(0, |def| def.attach_type),
-            prog_flags: def.map_or(0, |def| def.prog_flags),
-            attach_target: def.and_then(|def| def.attach_target.clone()),
-            license: self.object.license().to_owned(),
-            insns: code.insns,
-            pcs: code.pcs,
-            subprograms,
-            maps,
-            kfuncs: self.kfuncs,
-            ksyms: self.ksyms,
-            btf: btf.cloned(),
-            lines,
-            relocations,
-        };
-        program.check_slots()?;
-        Ok(program)
-    }
-
-    /// Applies the CO-RE relocations of all pieces; outcomes by output slot.
-    fn relocate(&mut self, options: &LinkOptions) -> Result<Vec<(usize, CoreOutcome)>, LinkError> {
-        let mut outcomes = Vec::new();
-        let Some(btf) = self.object.btf() else { return Ok(outcomes) };
-        let mut relocator = Relocator::new(btf, &options.core_targets);
-        for piece in &self.pieces {
-            let (code, function) = self.code(piece.place);
-            let end = piece.start + (function.end - function.start) as usize;
-            let first = code.core.partition_point(|record| record.offset / 8 < function.start);
-            let here = code.core[first..].iter().take_while(|record| record.offset / 8 < function.end);
-            for (index, record) in here.enumerate() {
-                let number = u32::try_from(first + index).unwrap_or(u32::MAX);
-                let slot = record.offset / 8;
-                let at = piece.start + (slot - function.start) as usize;
-                let error = |what: String| LinkError::Core { section: code.name.clone(), slot, what };
-                if !record.offset.is_multiple_of(8) {
-                    return Err(error(format!("byte offset {} is inside an instruction", record.offset)));
-                }
-                let outcome = relocator
-                    .apply(record, number, &mut self.slots[at..end])
-                    .map_err(|what| error(what.to_string()))?;
-                outcomes.push((at, outcome));
-            }
-        }
-        Ok(outcomes)
-    }
-
-    fn lines(&self, id_of: &dyn Fn(usize) -> Option<InsnId>) -> Vec<LineInfo> {
-        let Some(btf) = self.object.btf() else { return Vec::new() };
-        let mut known: HashMap<u32, Arc<str>> = HashMap::new();
-        let mut text = |offset: u32| -> Arc<str> {
-            Arc::clone(known.entry(offset).or_insert_with(|| btf.text(offset).trim_end().into()))
-        };
-        let mut lines = Vec::new();
-        for piece in &self.pieces {
-            let (code, function) = self.code(piece.place);
-            let first = code.lines.partition_point(|line| line.offset / 8 < function.start);
-            for line in code.lines[first..].iter().take_while(|line| line.offset / 8 < function.end) {
-                let at = piece.start + (line.offset / 8 - function.start) as usize;
-                let Some(insn) = id_of(at) else { continue };
-                lines.push(LineInfo {
-                    insn,
-                    file: text(line.file),
-                    text: text(line.text),
-                    btf_file: line.file,
-                    btf_text: line.text,
-                    line: line.line,
-                    column: line.column,
-                });
-            }
-        }
-        // One line an instruction: the kernel refuses records that do not ascend.
-        lines.dedup_by_key(|line| line.insn);
-        lines
-    }
 }
 
 fn config_places(object: &Object) -> HashMap<u32, usize> {
@@ -507,13 +382,4 @@ fn config_places(object: &Object) -> HashMap<u32, usize> {
         ExternKind::Ksym | ExternKind::Kfunc => None,
     };
     object.externs().iter().enumerate().filter_map(place).collect()
-}
-
-/// A function is verified alone only when its types say that it is visible.
-fn linkage(btf: Option<&Btf>, function: &Function) -> Linkage {
-    let ty = btf.and_then(|btf| btf.get(TypeId(function.btf_func)));
-    match ty.map(|ty| ty.kind) {
-        Some(Kind::Func { linkage: FuncLinkage::Global, .. }) if function.global => Linkage::Global,
-        _ => Linkage::Static,
-    }
 }
