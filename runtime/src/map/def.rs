@@ -111,6 +111,7 @@ pub struct MapDef {
     /// Where special fields lie in the value (spin lock, timer, …).
     pub fields: Vec<SpecialField>,
     /// Initial contents of a global-data map (`.data`, `.rodata`, …), `max_entries * value_size` bytes.
+    /// `None` for `.bss`: zeros.
     pub initial: Option<Arc<[u8]>>,
     /// Frozen after initialisation (`.rodata`, `.kconfig`): constant for verifier and compiler.
     pub frozen: bool,
