@@ -18,6 +18,7 @@ mod ring;
 mod set;
 #[allow(unsafe_code, reason = "the unsafe room of helpers: registers become typed references")]
 mod shim;
+mod skb;
 mod string;
 mod table;
 mod trace;

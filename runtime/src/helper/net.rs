@@ -72,13 +72,13 @@ fn partial(bytes: Bytes<'_>, sum: u32) -> u32 {
 }
 
 /// Sum with the carry added at the bottom.
-fn add(a: u32, b: u32) -> u32 {
+pub(super) fn add(a: u32, b: u32) -> u32 {
     let (sum, carry) = a.overflowing_add(b);
     sum + u32::from(carry)
 }
 
 /// 32-bit sum folded to 16 bits.
-fn fold(sum: u32) -> i64 {
+pub(super) fn fold(sum: u32) -> i64 {
     let sum = (sum >> 16) + (sum & 0xffff);
     i64::from((sum >> 16) + (sum & 0xffff))
 }

@@ -25,8 +25,8 @@ pub struct Helper {
 impl Helper {
     /// Whether a program of that type and `expected_attach_type` may call it.
     #[must_use]
-    pub fn allowed(&self, program_type: ProgramType, _attach_type: AttachType) -> bool {
-        self.allowed.contains(program_type)
+    pub fn allowed(&self, program_type: ProgramType, attach_type: AttachType) -> bool {
+        self.allowed.contains(program_type) && table::attach_allows(self, program_type, attach_type)
     }
 
     /// Its prototype for programs of that type.
@@ -164,6 +164,15 @@ mod tests {
         check("perf_event_output", ProgramType::FlowDissector, false);
         check("map_lookup_elem", ProgramType::Memory, true);
         check("skb_load_bytes", ProgramType::Memory, false);
+        let bind = by_name("bind").unwrap();
+        assert!(bind.allowed(ProgramType::CgroupSockAddr, 10));
+        assert!(!bind.allowed(ProgramType::CgroupSockAddr, 8));
+        let retval = by_name("set_retval").unwrap();
+        assert!(retval.allowed(ProgramType::CgroupSockAddr, 8));
+        assert!(!retval.allowed(ProgramType::CgroupSockAddr, 51));
+        let setsockopt = by_name("setsockopt").unwrap();
+        assert!(setsockopt.allowed(ProgramType::CgroupSockopt, 22));
+        assert!(!setsockopt.allowed(ProgramType::CgroupSockopt, 21));
         let moves = by_name("skb_pull_data").unwrap().proto.flags.contains(HelperFlags::CHANGES_PACKET);
         assert!(moves);
     }

@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
 
 use super::registry::Helper;
-use super::{ArgumentFault, check, map, net, ring, string, trace, world, xdp};
+use super::{ArgumentFault, check, map, net, ring, skb, string, trace, world, xdp};
 use crate::abi::ExecContext;
 use crate::ctx::ProgramType;
 use crate::map::{Map, MapHandle};
@@ -216,6 +216,12 @@ shims! {
     xdp_get_buff_len = xdp::get_buff_len[];
     xdp_load_bytes = xdp::load_bytes[u32(2), out(3, 4)];
     xdp_store_bytes = xdp::store_bytes[u32(2), input(3, 4)];
+    skb_load_bytes = skb::load_bytes[u32(2), out(3, 4)];
+    skb_load_bytes_relative = skb::load_bytes_relative[u32(2), out(3, 4), u32(5)];
+    skb_store_bytes = skb::store_bytes[u32(2), input(3, 4), u64(5)];
+    skb_pull_data = skb::pull_data[u32(2)];
+    l3_csum_replace = skb::l3_csum_replace[u32(2), u64(3), u64(4), u64(5)];
+    l4_csum_replace = skb::l4_csum_replace[u32(2), u64(3), u64(4), u64(5)];
     csum_diff = net::csum_diff[input(1, 2), input(3, 4), u32(5)];
     redirect = net::redirect[u32(1), u64(2)];
     redirect_map = net::redirect_map[map(1), u64(2), u64(3)];

@@ -10,6 +10,7 @@ use super::proto::{ArgKind, DynptrKind, DynptrRole, HelperFlags, MemAccess, Prot
 use super::registry::Helper;
 use super::set::*;
 use super::shim;
+use crate::ctx::{AttachType, ProgramType, ReturnRange, attach};
 
 macro_rules! helpers {
     ($($id:literal $name:ident($($arg:expr),*) -> $ret:expr, $types:expr, $flags:expr $(=> $function:ident)?;)*) => {
@@ -123,9 +124,9 @@ helpers! {
     6 trace_printk(IN, SIZE) -> INT, ALL, GPL | PERFMON => trace_printk;
     7 get_prandom_u32() -> INT, ALL, MACHINE => get_prandom_u32;
     8 get_smp_processor_id() -> INT, ALL, FASTCALL | MACHINE => get_smp_processor_id;
-    9 skb_store_bytes(CTX, ANY, IN, SIZE, ANY) -> INT, TC | LWT_XMIT | SK_SKB, MOVES;
-    10 l3_csum_replace(CTX, ANY, ANY, ANY, ANY) -> INT, TC | LWT_XMIT, MOVES;
-    11 l4_csum_replace(CTX, ANY, ANY, ANY, ANY) -> INT, TC | LWT_XMIT, MOVES;
+    9 skb_store_bytes(CTX, ANY, IN, SIZE, ANY) -> INT, TC | LWT_XMIT | SK_SKB, MOVES => skb_store_bytes;
+    10 l3_csum_replace(CTX, ANY, ANY, ANY, ANY) -> INT, TC | LWT_XMIT, MOVES => l3_csum_replace;
+    11 l4_csum_replace(CTX, ANY, ANY, ANY, ANY) -> INT, TC | LWT_XMIT, MOVES => l4_csum_replace;
     12 tail_call(CTX, MAP, ANY) -> VOID, ALL, MOVES;
     13 clone_redirect(CTX, ANY, ANY) -> INT, TC | LWT_XMIT, MOVES;
     14 get_current_pid_tgid() -> INT, ALL, MACHINE;
@@ -139,10 +140,10 @@ helpers! {
     22 perf_event_read(MAP, ANY) -> INT, ALL, GPL;
     23 redirect(ANY, ANY) -> INT, TC | XDP | LWT_XMIT, NONE => redirect;
     24 get_route_realm(CTX) -> INT, TC | LWT | SEG6, NONE;
-        25 perf_event_output(CTX, MAP, ANY, IN, SIZE0) -> INT, ALL & !(REUSEPORT | DISSECTOR | STRUCT_OPS |
+    25 perf_event_output(CTX, MAP, ANY, IN, SIZE0) -> INT, ALL & !(REUSEPORT | DISSECTOR | STRUCT_OPS |
         NETFILTER), GPL;
-        26 skb_load_bytes(CTX, ANY, OUT, SIZE) -> INT, FILTER | TC | CG_SKB | LWT | SK_SKB | SEG6 |
-        REUSEPORT | DISSECTOR, NONE;
+    26 skb_load_bytes(CTX, ANY, OUT, SIZE) -> INT, FILTER | TC | CG_SKB | LWT | SK_SKB | SEG6 |
+        REUSEPORT | DISSECTOR, NONE => skb_load_bytes;
     27 get_stackid(CTX, MAP, ANY) -> INT, PROBES | TRACING | SYSCALL, GPL;
     28 csum_diff(IN0, SIZE0, IN0, SIZE0, ANY) -> INT, TC | XDP | LWT | SEG6, PACKET => csum_diff;
     29 skb_get_tunnel_opt(CTX, OUT, SIZE) -> INT, TC | LWT_XMIT, NONE;
@@ -155,14 +156,14 @@ helpers! {
     36 probe_write_user(ANY, IN, SIZE) -> INT, KPROBE | LSM | TRACING, GPL;
     37 current_task_under_cgroup(MAP, ANY) -> INT, ALL, NONE;
     38 skb_change_tail(CTX, ANY, ANY) -> INT, TC | LWT_XMIT | SK_SKB, MOVES;
-    39 skb_pull_data(CTX, ANY) -> INT, TC | LWT | SK_SKB | SEG6, MOVES;
+    39 skb_pull_data(CTX, ANY) -> INT, TC | LWT | SK_SKB | SEG6, MOVES => skb_pull_data;
     40 csum_update(CTX, ANY) -> INT, TC | LWT_XMIT, NONE;
     41 set_hash_invalid(CTX) -> INT, TC | LWT_XMIT, NONE;
     42 get_numa_node_id() -> INT, ALL, MACHINE => get_numa_node_id;
     43 skb_change_head(CTX, ANY, ANY) -> INT, TC | LWT_XMIT | SK_SKB, MOVES;
     44 xdp_adjust_head(CTX, ANY) -> INT, XDP, MOVES => xdp_adjust_head;
     45 probe_read_str(OUT, SIZE0, ANY) -> INT, PROBES | TRACING | SYSCALL | LSM, GPL;
-        46 get_socket_cookie(CTX) -> INT, FILTER | TC | CG_SKB | CG_SOCK | SOCK_OPS | SK_SKB | CG_ADDR |
+    46 get_socket_cookie(CTX) -> INT, FILTER | TC | CG_SKB | CG_SOCK | SOCK_OPS | SK_SKB | CG_ADDR |
         REUSEPORT | TRACING | SYSCALL, MACHINE;
     47 get_socket_uid(CTX) -> INT, FILTER | TC | CG_SKB | SK_SKB, NONE;
     48 set_hash(CTX, ANY) -> INT, TC, NONE;
@@ -174,7 +175,7 @@ helpers! {
     54 xdp_adjust_meta(CTX, ANY) -> INT, XDP, MOVES => xdp_adjust_meta;
     55 perf_event_read_value(MAP, ANY, OUT, SIZE) -> INT, ALL, GPL;
     56 perf_prog_read_value(CTX, OUT, SIZE) -> INT, PERF, GPL;
-        57 getsockopt(CTX, ANY, ANY, OUT, SIZE) -> INT, SOCK_OPS | CG_ADDR | CG_SOCKOPT | STRUCT_OPS | LSM,
+    57 getsockopt(CTX, ANY, ANY, OUT, SIZE) -> INT, SOCK_OPS | CG_ADDR | CG_SOCKOPT | STRUCT_OPS | LSM,
         NONE;
     58 override_return(CTX, ANY) -> INT, KPROBE, GPL;
     59 sock_ops_cb_flags_set(CTX, ANY) -> INT, SOCK_OPS, NONE;
@@ -186,7 +187,7 @@ helpers! {
     65 xdp_adjust_tail(CTX, ANY) -> INT, XDP, MOVES => xdp_adjust_tail;
     66 skb_get_xfrm_state(CTX, ANY, OUT, SIZE, ANY) -> INT, TC, NONE;
     67 get_stack(CTX, OUT, SIZE0, ANY) -> INT, PROBES | TRACING | SYSCALL, GPL;
-    68 skb_load_bytes_relative(CTX, ANY, OUT, SIZE, ANY) -> INT, FILTER | TC | CG_SKB | REUSEPORT, NONE;
+    68 skb_load_bytes_relative(CTX, ANY, OUT, SIZE, ANY) -> INT, FILTER | TC | CG_SKB | REUSEPORT, NONE => skb_load_bytes_relative;
     69 fib_lookup(CTX, INOUT, SIZE, ANY) -> INT, TC | XDP, GPL;
     70 sock_hash_update(CTX, MAP, KEY, ANY) -> INT, SOCK_OPS, PACKET;
     71 msg_redirect_hash(CTX, MAP, KEY, ANY) -> INT, SK_MSG, NONE;
@@ -199,13 +200,13 @@ helpers! {
     78 rc_keydown(CTX, ANY, ANY, ANY) -> INT, LIRC, GPL;
     79 skb_cgroup_id(CTX) -> INT, TC | CG_SKB, NONE;
     80 get_current_cgroup_id() -> INT, ALL, MACHINE;
-        81 get_local_storage(MAP, ANY) -> VALUE_RET, CG_SKB | CG_SOCK | SOCK_OPS | CG_DEVICE | CG_ADDR |
+    81 get_local_storage(MAP, ANY) -> VALUE_RET, CG_SKB | CG_SOCK | SOCK_OPS | CG_DEVICE | CG_ADDR |
         CG_SYSCTL | CG_SOCKOPT, NONE;
     82 sk_select_reuseport(CTX, MAP, KEY, ANY) -> INT, REUSEPORT, NONE;
     83 skb_ancestor_cgroup_id(CTX, ANY) -> INT, TC | CG_SKB, NONE;
-        84 sk_lookup_tcp(CTX, IN, SIZE0, ANY, ANY) -> sock("sock"), TC | XDP | CG_SKB | SK_SKB | CG_ADDR,
+    84 sk_lookup_tcp(CTX, IN, SIZE0, ANY, ANY) -> sock("sock"), TC | XDP | CG_SKB | SK_SKB | CG_ADDR,
         PACKET | ACQUIRES;
-        85 sk_lookup_udp(CTX, IN, SIZE0, ANY, ANY) -> sock("sock"), TC | XDP | CG_SKB | SK_SKB | CG_ADDR,
+    85 sk_lookup_udp(CTX, IN, SIZE0, ANY, ANY) -> sock("sock"), TC | XDP | CG_SKB | SK_SKB | CG_ADDR,
         PACKET | ACQUIRES;
     86 sk_release(BTF_SOCK) -> INT, TC | XDP | CG_SKB | SK_SKB | CG_ADDR | SK_LOOKUP, RELEASES;
     87 map_push_elem(MAP, VALUE, ANY) -> INT, ALL, PACKET => map_push_elem;
@@ -220,7 +221,7 @@ helpers! {
     96 tcp_sock(SOCK_COMMON) -> sock("tcp_sock"), TC | CG_SKB | SOCK_OPS | CG_SOCKOPT, NONE;
     97 skb_ecn_set_ce(CTX) -> INT, TC | CG_SKB, NONE;
     98 get_listener_sock(SOCK_COMMON) -> sock("sock"), TC | CG_SKB, NONE;
-        99 skc_lookup_tcp(CTX, IN, SIZE0, ANY, ANY) -> sock("sock_common"), TC | XDP | CG_SKB | SK_SKB |
+    99 skc_lookup_tcp(CTX, IN, SIZE0, ANY, ANY) -> sock("sock_common"), TC | XDP | CG_SKB | SK_SKB |
         CG_ADDR, PACKET | ACQUIRES;
     100 tcp_check_syncookie(BTF_SOCK, IN, SIZE, IN, SIZE) -> INT, TC | XDP, GPL | PACKET;
     101 sysctl_get_name(CTX, INOUT, SIZE, ANY) -> INT, CG_SYSCTL, NONE;
@@ -229,9 +230,9 @@ helpers! {
     104 sysctl_set_new_value(CTX, IN, SIZE) -> INT, CG_SYSCTL, NONE;
     105 strtol(IN, SIZE, ANY, LONG_OUT) -> INT, ALL, NONE => strtol;
     106 strtoul(IN, SIZE, ANY, LONG_OUT) -> INT, ALL, NONE => strtoul;
-        107 sk_storage_get(MAP, BTF_SOCK, VALUE0, ANY) -> VALUE_OR_NULL, TC | CG_SKB | CG_SOCK | SOCK_OPS |
+    107 sk_storage_get(MAP, BTF_SOCK, VALUE0, ANY) -> VALUE_OR_NULL, TC | CG_SKB | CG_SOCK | SOCK_OPS |
         SK_MSG | CG_ADDR | CG_SOCKOPT | TRACING | STRUCT_OPS | LSM, NONE;
-        108 sk_storage_delete(MAP, BTF_SOCK) -> INT, TC | CG_SKB | SOCK_OPS | SK_MSG | CG_ADDR | CG_SOCKOPT
+    108 sk_storage_delete(MAP, BTF_SOCK) -> INT, TC | CG_SKB | SOCK_OPS | SK_MSG | CG_ADDR | CG_SOCKOPT
         | TRACING | STRUCT_OPS | LSM, NONE;
     109 send_signal(ANY) -> INT, ALL, NONE;
     110 tcp_gen_syncookie(BTF_SOCK, IN, SIZE, IN, SIZE) -> INT, TC | XDP, GPL | PACKET;
@@ -246,7 +247,7 @@ helpers! {
     119 read_branch_records(CTX, INOUT0, SIZE0, ANY) -> INT, PERF, GPL;
     120 get_ns_current_pid_tgid(ANY, ANY, OUT, SIZE) -> INT, ALL, MACHINE;
     121 xdp_output(btf("xdp_buff"), MAP, ANY, IN, SIZE0) -> INT, TRACING | SYSCALL, GPL;
-        122 get_netns_cookie(CTX0) -> INT, FILTER | TC | CG_SKB | CG_SOCK | SOCK_OPS | SK_MSG | CG_ADDR |
+    122 get_netns_cookie(CTX0) -> INT, FILTER | TC | CG_SKB | CG_SOCK | SOCK_OPS | SK_MSG | CG_ADDR |
         CG_SOCKOPT, MACHINE;
     123 get_current_ancestor_cgroup_id(ANY) -> INT, ALL, MACHINE;
     124 sk_assign(CTX, BTF_SOCK, ANY) -> INT, TC | SK_LOOKUP, NONE;
@@ -261,15 +262,15 @@ helpers! {
     133 ringbuf_discard(RECORD, ANY) -> VOID, ALL, RELEASES => ringbuf_discard;
     134 ringbuf_query(MAP, ANY) -> INT, ALL, NONE => ringbuf_query;
     135 csum_level(CTX, ANY) -> INT, TC | LWT_XMIT, NONE;
-        136 skc_to_tcp6_sock(BTF_SOCK) -> object0("tcp6_sock"), FILTER | TC | XDP | CG_SKB | LWT | SOCK_OPS
+    136 skc_to_tcp6_sock(BTF_SOCK) -> object0("tcp6_sock"), FILTER | TC | XDP | CG_SKB | LWT | SOCK_OPS
         | SK_SKB | SK_MSG | CG_ADDR | SEG6 | DISSECTOR | TRACING | SK_LOOKUP | SYSCALL, NONE;
-        137 skc_to_tcp_sock(BTF_SOCK) -> object0("tcp_sock"), FILTER | TC | XDP | CG_SKB | LWT | SOCK_OPS |
+    137 skc_to_tcp_sock(BTF_SOCK) -> object0("tcp_sock"), FILTER | TC | XDP | CG_SKB | LWT | SOCK_OPS |
         SK_SKB | SK_MSG | CG_ADDR | SEG6 | DISSECTOR | TRACING | SK_LOOKUP | SYSCALL, NONE;
-        138 skc_to_tcp_timewait_sock(BTF_SOCK) -> object0("tcp_timewait_sock"), FILTER | TC | XDP | CG_SKB |
+    138 skc_to_tcp_timewait_sock(BTF_SOCK) -> object0("tcp_timewait_sock"), FILTER | TC | XDP | CG_SKB |
         LWT | SOCK_OPS | SK_SKB | SK_MSG | CG_ADDR | SEG6 | DISSECTOR | TRACING | SK_LOOKUP | SYSCALL, NONE;
-        139 skc_to_tcp_request_sock(BTF_SOCK) -> object0("tcp_request_sock"), FILTER | TC | XDP | CG_SKB |
+    139 skc_to_tcp_request_sock(BTF_SOCK) -> object0("tcp_request_sock"), FILTER | TC | XDP | CG_SKB |
         LWT | SOCK_OPS | SK_SKB | SK_MSG | CG_ADDR | SEG6 | DISSECTOR | TRACING | SK_LOOKUP | SYSCALL, NONE;
-        140 skc_to_udp6_sock(BTF_SOCK) -> object0("udp6_sock"), FILTER | TC | XDP | CG_SKB | LWT | SOCK_OPS
+    140 skc_to_udp6_sock(BTF_SOCK) -> object0("udp6_sock"), FILTER | TC | XDP | CG_SKB | LWT | SOCK_OPS
         | SK_SKB | SK_MSG | CG_ADDR | SEG6 | DISSECTOR | TRACING | SK_LOOKUP | SYSCALL, NONE;
     141 get_task_stack(btf("task_struct"), OUT, SIZE0, ANY) -> INT, ALL, NONE;
     142 load_hdr_opt(CTX, INOUT, SIZE, ANY) -> INT, SOCK_OPS, NONE;
@@ -290,7 +291,7 @@ helpers! {
     157 task_storage_delete(MAP, btf0("task_struct")) -> INT, ALL, NONE;
     158 get_current_task_btf() -> object("task_struct"), ALL, GPL | PERFMON | MACHINE;
     159 bprm_opts_set(btf("linux_binprm"), ANY) -> INT, LSM, NONE;
-        160 ktime_get_coarse_ns() -> INT, FILTER | TC | XDP | CG_SKB | CG_SOCK | LWT | SOCK_OPS | SK_SKB |
+    160 ktime_get_coarse_ns() -> INT, FILTER | TC | XDP | CG_SKB | CG_SOCK | LWT | SOCK_OPS | SK_SKB |
         SK_MSG | CG_ADDR | SEG6 | REUSEPORT | DISSECTOR | CG_SYSCTL | STRUCT_OPS | SK_LOOKUP, MACHINE =>
         ktime_get_coarse_ns;
     161 ima_inode_hash(btf("inode"), OUT, SIZE) -> INT, LSM, SLEEPS;
@@ -310,7 +311,7 @@ helpers! {
     175 task_pt_regs(btf("task_struct")) -> object("pt_regs"), ALL, GPL | PERFMON;
     176 get_branch_snapshot(OUT, SIZE0) -> INT, ALL, GPL;
     177 trace_vprintk(IN, SIZE, IN0, SIZE0) -> INT, ALL, GPL | PERFMON => trace_vprintk;
-        178 skc_to_unix_sock(BTF_SOCK) -> object0("unix_sock"), FILTER | TC | XDP | CG_SKB | LWT | SOCK_OPS
+    178 skc_to_unix_sock(BTF_SOCK) -> object0("unix_sock"), FILTER | TC | XDP | CG_SKB | LWT | SOCK_OPS
         | SK_SKB | SK_MSG | CG_ADDR | SEG6 | DISSECTOR | TRACING | SK_LOOKUP | SYSCALL, NONE;
     179 kallsyms_lookup_name(IN, SIZE0, ANY, LONG_OUT) -> INT, SYSCALL, NONE;
     180 find_vma(btf("task_struct"), ANY, FUNC, STACK0, ANY) -> INT, ALL, NONE;
@@ -329,7 +330,7 @@ helpers! {
     193 ima_file_hash(btf("file"), OUT, SIZE) -> INT, LSM, SLEEPS;
     194 kptr_xchg(KPTR, btf0("")) -> object0(""), ALL, ACQUIRES;
     195 map_lookup_percpu_elem(MAP, KEY, ANY) -> VALUE_OR_NULL, ALL, PACKET => map_lookup_percpu_elem;
-        196 skc_to_mptcp_sock(SOCK_COMMON) -> object0("mptcp_sock"), FILTER | TC | XDP | CG_SKB | LWT |
+    196 skc_to_mptcp_sock(SOCK_COMMON) -> object0("mptcp_sock"), FILTER | TC | XDP | CG_SKB | LWT |
         SOCK_OPS | SK_SKB | SK_MSG | CG_ADDR | SEG6 | DISSECTOR | TRACING | SK_LOOKUP | SYSCALL, NONE;
     197 dynptr_from_mem(OUT, SIZE0, ANY, DYNPTR_LOCAL) -> INT, ALL, NONE;
     198 ringbuf_reserve_dynptr(MAP, ANY, ANY, DYNPTR_NEW) -> INT, ALL, ACQUIRES;
@@ -349,8 +350,8 @@ helpers! {
 }
 
 /// Where a program type has a prototype of its own.
-pub(super) fn proto_for(helper: &Helper, program_type: crate::ctx::ProgramType) -> Proto {
-    use crate::ctx::ProgramType as P;
+pub(super) fn proto_for(helper: &Helper, program_type: ProgramType) -> Proto {
+    use ProgramType as P;
     let first = match (helper.id, program_type) {
         // get_socket_cookie
         (46, P::Tracing | P::Syscall) => BTF_SOCK0,
@@ -370,4 +371,20 @@ pub(super) fn proto_for(helper: &Helper, program_type: crate::ctx::ProgramType) 
     };
     let [_, _, third, fourth, fifth] = helper.proto.args;
     Proto { args: [first, second, third, fourth, fifth], ..helper.proto }
+}
+
+/// Where the `expected_attach_type` decides, too.
+pub(super) fn attach_allows(helper: &Helper, program_type: ProgramType, attach_type: AttachType) -> bool {
+    use attach::{GETSOCKOPT, INET4_CONNECT, INET6_CONNECT};
+    match (helper.id, program_type) {
+        // setsockopt, getsockopt
+        (49 | 57, ProgramType::CgroupSockopt) => attach_type != GETSOCKOPT,
+        // bind
+        (64, ProgramType::CgroupSockAddr) => matches!(attach_type, INET4_CONNECT | INET6_CONNECT),
+        // get_retval, set_retval: nothing to override where the result must be 1.
+        (186 | 187, ProgramType::CgroupSockAddr) => {
+            program_type.return_range(attach_type) != ReturnRange::Within { min: 1, max: 1 }
+        }
+        _ => true,
+    }
 }

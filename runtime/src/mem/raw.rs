@@ -14,13 +14,13 @@ pub(super) unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
     if (from.addr() | to.addr()).is_multiple_of(8) {
         while at + 8 <= len {
             // SAFETY: INV-6: in both ranges by the contract and the loop bound, aligned by the test above.
-            unsafe { copy_word(from.add(at), to.add(at)) };
+            unsafe { copy_word(from.wrapping_add(at), to.wrapping_add(at)) };
             at += 8;
         }
     }
     while at < len {
         // SAFETY: INV-6: `at < len`, in both ranges by the contract.
-        unsafe { copy_byte(from.add(at), to.add(at)) };
+        unsafe { copy_byte(from.wrapping_add(at), to.wrapping_add(at)) };
         at += 1;
     }
 }
@@ -58,13 +58,13 @@ pub(super) unsafe fn fill(to: *mut u8, len: usize, byte: u8) {
     if to.addr().is_multiple_of(8) {
         while at + 8 <= len {
             // SAFETY: INV-6: in the range by the loop bound, aligned by the test above.
-            unsafe { AtomicU64::from_ptr(to.add(at).cast()) }.store(word, Relaxed);
+            unsafe { AtomicU64::from_ptr(to.wrapping_add(at).cast()) }.store(word, Relaxed);
             at += 8;
         }
     }
     while at < len {
         // SAFETY: INV-6: `at < len`.
-        unsafe { AtomicU8::from_ptr(to.add(at)) }.store(byte, Relaxed);
+        unsafe { AtomicU8::from_ptr(to.wrapping_add(at)) }.store(byte, Relaxed);
         at += 1;
     }
 }
@@ -79,7 +79,8 @@ pub(super) unsafe fn equals(at: *const u8, bytes: &[u8]) -> bool {
     if at.addr().is_multiple_of(8) {
         while let Some(word) = bytes.get(offset..offset + 8) {
             // SAFETY: INV-6: in the range by the slice bound, aligned by the test above; only loaded from.
-            let ours = unsafe { AtomicU64::from_ptr(at.add(offset).cast_mut().cast()) }.load(Relaxed);
+            let ours =
+                unsafe { AtomicU64::from_ptr(at.wrapping_add(offset).cast_mut().cast()) }.load(Relaxed);
             if ours.to_ne_bytes() != word {
                 return false;
             }
@@ -88,6 +89,6 @@ pub(super) unsafe fn equals(at: *const u8, bytes: &[u8]) -> bool {
     }
     bytes[offset..].iter().enumerate().all(|(i, &byte)| {
         // SAFETY: INV-6: in the range by the slice bound; only loaded from.
-        byte == unsafe { AtomicU8::from_ptr(at.add(offset + i).cast_mut()) }.load(Relaxed)
+        byte == unsafe { AtomicU8::from_ptr(at.wrapping_add(offset + i).cast_mut()) }.load(Relaxed)
     })
 }

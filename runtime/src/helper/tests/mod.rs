@@ -1,5 +1,8 @@
 //! Helpers against results of the running kernel (Linux 6.18, `BPF_PROG_TEST_RUN`).
 #![forbid(unsafe_code)]
+#![expect(clippy::type_complexity, reason = "rows of tables")]
+
+mod skb;
 
 use std::cell::Cell;
 
@@ -74,8 +77,9 @@ fn packet(size: u8, meta: u8) -> Packet {
 #[test]
 fn adjusting_a_packet_has_the_kernels_limits() {
     // Helper, delta, metadata; result, bytes out, metadata out, first and last byte.
+    type Row = (&'static str, i64, u8, i64, usize, u64, u8, u8);
     #[rustfmt::skip]
-    let rows: &[(&str, i64, u8, i64, usize, u64, u8, u8)] = &[
+    let rows: &[Row] = &[
         ("xdp_adjust_head", -300, 0, EINVAL, 60, 0, 0, 59),
         ("xdp_adjust_head", -217, 0, EINVAL, 60, 0, 0, 59),
         ("xdp_adjust_head", -216, 0, 0, 276, 0, 0, 59),
@@ -163,6 +167,7 @@ fn packet_bytes_are_copied_within_the_packet_only() {
     }
 }
 
+#[expect(clippy::vec_box, reason = "programs know handles by address")]
 fn redirect_map_of(kind: MapKind, key: u32, value: u32) -> Vec<Box<MapHandle>> {
     let map = map::create(&MapDef::new("targets", kind, 4, 4, 4), 2).unwrap();
     map.update_bytes(&key.to_le_bytes(), &value.to_le_bytes(), 0).unwrap();
