@@ -1,7 +1,8 @@
 //! [`Packet`]: bytes with room before and behind them, reused from run to run without allocation.
 //!
 //! The geometry is that of the kernel's XDP test run, because helpers answer from it: a frame of a page, 256
-//! bytes of headroom of which the first 40 are reserved, and 320 bytes reserved behind the tailroom.
+//! bytes of headroom of which the first 40 are reserved, and 320 bytes reserved behind the tailroom. Unlike there, a
+//! packet over 3520 bytes is in one piece: the kernel shows a program only the first 3520 bytes of it.
 #![forbid(unsafe_code)]
 
 use crate::mem::{OutOfMemory, SharedBytes, Slab, WordSize};
@@ -76,6 +77,8 @@ pub(crate) mod word {
     pub(crate) const LOWEST: u64 = 40;
     /// Highest `DATA_END` of this run.
     pub(crate) const HIGHEST: u64 = 48;
+    /// 1 if helpers have changed any of the others in this run.
+    pub(crate) const MOVED: u64 = 56;
 }
 
 impl Packet {
@@ -191,19 +194,21 @@ impl Packet {
 
     /// Likewise, hiding up to `pulled` bytes at the start (and metadata, if there are any) from the program.
     pub(super) fn enter_behind(&mut self, pulled: u64) {
+        let pulled = pulled.min(self.end - self.start);
+        // The same packet again, at the same place: the words are there already.
+        let frame = self.frame();
+        if frame.is_set() && !frame.is_moved() && pulled == self.pulled {
+            return;
+        }
         self.absorb();
         self.pulled = pulled.min(self.end - self.start);
         let base = self.buffer.address();
-        let set = |at, value| self.block.store(at, WordSize::B8, value);
         let data = base + self.start + self.pulled;
-        let meta = if self.pulled == 0 { data - self.meta } else { data };
-        set(word::DATA, data);
-        set(word::DATA_END, base + self.end);
-        set(word::DATA_META, meta);
-        set(word::HARD_START, base);
-        set(word::HARD_END, base + self.room);
-        set(word::LOWEST, base + self.start - self.meta);
-        set(word::HIGHEST, base + self.end);
+        let end = base + self.end;
+        let lowest = base + self.start - self.meta;
+        let meta = if self.pulled == 0 { lowest } else { data };
+        // In the order of `word`.
+        self.block.store_words(word::DATA, [data, end, meta, base, base + self.room, lowest, end, 0]);
     }
 
     /// The packet as helpers see it.
@@ -226,6 +231,9 @@ impl Packet {
         let frame = self.frame();
         if !frame.is_set() {
             return;
+        }
+        if !frame.is_moved() {
+            return self.forget();
         }
         let base = self.buffer.address();
         let (start, end) = (frame.data() - base - self.pulled, frame.data_end() - base);
@@ -317,6 +325,7 @@ impl<'a> Frame<'a> {
             self.set(word::DATA_END, end);
             self.set(word::LOWEST, meta.min(self.word(word::LOWEST)));
             self.set(word::HIGHEST, end.max(self.word(word::HIGHEST)));
+            self.set(word::MOVED, 1);
         }
         ordered
     }
@@ -326,6 +335,12 @@ impl<'a> Frame<'a> {
         self.hard_start() != 0
     }
 
+    /// Whether a helper has changed the packet's place.
+    fn is_moved(self) -> bool {
+        self.word(word::MOVED) != 0
+    }
+
+    #[inline]
     fn word(self, offset: u64) -> u64 {
         self.block.load(offset, WordSize::B8)
     }

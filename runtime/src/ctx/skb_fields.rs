@@ -28,6 +28,8 @@ pub struct SkbNative {
     pub lowest: u64,
     /// Highest end the packet had in this run.
     pub highest: u64,
+    /// 1 if helpers have moved the packet in this run.
+    pub moved: u64,
     /// `struct __sk_buff` as programs see it, without its pointers.
     pub uapi: [u8; UAPI],
     /// `sk`: always null, user space has no socket.
@@ -39,6 +41,7 @@ pub struct SkbNative {
 const _: () = {
     assert!(offset_of!(SkbNative, data_hard_start) as u64 == word::HARD_START);
     assert!(offset_of!(SkbNative, highest) as u64 == word::HIGHEST);
+    assert!(offset_of!(SkbNative, moved) as u64 == word::MOVED);
     assert!(size_of::<SkbNative>() as u64 <= BLOCK);
 };
 

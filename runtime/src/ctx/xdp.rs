@@ -26,6 +26,8 @@ pub struct XdpNative {
     pub lowest: u64,
     /// Highest end the packet had in this run.
     pub highest: u64,
+    /// 1 if helpers have moved the packet in this run.
+    pub moved: u64,
     /// `ingress_ifindex`
     pub ingress_ifindex: u32,
     /// `rx_queue_index`
@@ -44,6 +46,7 @@ const _: () = {
     assert!(offset_of!(XdpNative, data_hard_end) as u64 == word::HARD_END);
     assert!(offset_of!(XdpNative, lowest) as u64 == word::LOWEST);
     assert!(offset_of!(XdpNative, highest) as u64 == word::HIGHEST);
+    assert!(offset_of!(XdpNative, moved) as u64 == word::MOVED);
     assert!(size_of::<XdpNative>() as u64 <= BLOCK);
 };
 

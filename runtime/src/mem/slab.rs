@@ -300,6 +300,20 @@ impl Slab {
         }
     }
 
+    /// Stores 8-byte words one after another.
+    ///
+    /// # Panics
+    /// Outside the slab or not aligned to 8.
+    #[inline]
+    pub fn store_words<const N: usize>(&self, offset: u64, words: [u64; N]) {
+        assert!(offset.is_multiple_of(8), "words at {offset} are not aligned to 8");
+        let at: *mut u64 = self.range(offset, 8 * N as u64).cast();
+        for (i, word) in words.into_iter().enumerate() {
+            // SAFETY: INV-3, INV-6: inside the range that was checked, aligned (the base is aligned to 16).
+            unsafe { AtomicU64::from_ptr(at.wrapping_add(i)) }.store(word, Relaxed);
+        }
+    }
+
     /// The 2-byte word at an aligned `offset`.
     fn atomic_u16(&self, offset: u64) -> &AtomicU16 {
         assert!(offset.is_multiple_of(2), "word at {offset} is not aligned to 2");
