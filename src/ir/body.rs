@@ -2,8 +2,8 @@
 //!
 //! In: the [`Shape`] of a subprogram and values for its arguments. Out: nodes and blocks in one function; an
 //! inlined subprogram is built into its caller, with a [`Frame`] of its own. A block with one way in continues
-//! the variables of the block before; any other gets a parameter for each live variable, and
-//! `passes::params` takes out those that turn out to be one value.
+//! the variables of the block before; any other gets a parameter for each variable that may differ
+//! between them (`shape`), and `passes::params` takes out those that turn out to be one value.
 #![forbid(unsafe_code)]
 
 use std::rc::Rc;
@@ -32,6 +32,8 @@ pub(crate) struct Frame {
     blocks: Vec<Option<BlockId>>,
     /// Variables at the start of code blocks with one way in.
     states: Vec<Option<Vec<Value>>>,
+    /// Variables at the end of code blocks that others ask.
+    ends: Vec<Option<Vec<Value>>>,
     /// Where `exit` goes: the block whose parameter is r0, or out of the function.
     exit: Option<BlockId>,
 }
@@ -42,7 +44,8 @@ impl Frame {
         b.func.frame_size = base + shape.depth;
         let count = shape.blocks.len();
         let state = vec![Value::NONE; shape.variables()];
-        Self { shape, base, depth, state, blocks: vec![None; count], states: vec![None; count], exit }
+        let (blocks, states, ends) = (vec![None; count], vec![None; count], vec![None; count]);
+        Self { shape, base, depth, state, blocks, states, ends, exit }
     }
     /// Address of the byte at `offset` from r10.
     pub(crate) fn place(&self, b: &mut Builder, offset: i32) -> Place {
@@ -85,6 +88,9 @@ impl Body<'_> {
                 self.block_params(frame, index);
             }
             self.run(frame, index, block.start, block.end)?;
+            if block.keeps_state {
+                frame.ends[index] = Some(frame.state.clone());
+            }
         }
         Ok(())
     }
@@ -93,17 +99,20 @@ impl Body<'_> {
         self.verified.program().subprogram_of(frame.shape.blocks[0].start)
     }
 
-    /// Live variables of a block with several ways in become its parameters.
+    /// Variables that merge in a block become its parameters; the others are what they were where all its ways
+    /// in come from.
     fn block_params(&mut self, frame: &mut Frame, index: usize) {
-        let live = frame.shape.blocks[index].live_in;
+        let code = &frame.shape.blocks[index];
+        if index > 0 {
+            let end = frame.ends[code.dominator].as_ref().expect("built before, and asked to keep it");
+            frame.state.clone_from(end);
+        }
         let block = frame.blocks[index].expect("the block is being built");
         let mut params = self.b.func.blocks[block.index()].params.clone().into_iter();
         for (variable, value) in frame.state.iter_mut().enumerate() {
-            *value = if live >> variable & 1 == 1 {
-                params.next().expect("made by `target`")
-            } else {
-                Value::NONE
-            };
+            if code.merges >> variable & 1 == 1 {
+                *value = params.next().expect("made by `target`");
+            }
         }
     }
 
@@ -352,11 +361,11 @@ impl Body<'_> {
             frame.states[to] = Some(state);
             return Edge { to: block, args: Vec::new() };
         }
-        let live = frame.shape.blocks[to].live_in;
+        let merges = frame.shape.blocks[to].merges;
         let args = state
             .iter()
             .enumerate()
-            .filter(|&(variable, _)| live >> variable & 1 == 1)
+            .filter(|&(variable, _)| merges >> variable & 1 == 1)
             .map(|(_, &value)| self.defined(value))
             .collect();
         Edge { to: block, args }
@@ -371,7 +380,7 @@ impl Body<'_> {
         frame.blocks[to] = Some(block);
         let code = &frame.shape.blocks[to];
         if code.preds != 1 {
-            for _ in 0..code.live_in.count_ones() {
+            for _ in 0..code.merges.count_ones() {
                 self.b.func.add_param(block, Type::I64, code.start);
             }
         }

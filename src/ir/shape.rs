@@ -30,7 +30,14 @@ pub(crate) struct CodeBlock {
     /// Ways in (the entry of the subprogram is one).
     pub(crate) preds: u32,
     /// Variables whose value at the start is read later.
-    pub(crate) live_in: VarSet,
+    live_in: VarSet,
+    /// Live variables whose value at the start depends on the way in: these become parameters. The others have
+    /// the value they have at the end of `dominator`.
+    pub(crate) merges: VarSet,
+    /// The last block that every way here passes; the first block is its own.
+    pub(crate) dominator: usize,
+    /// Whether some block asks for the variables at the end of this one.
+    pub(crate) keeps_state: bool,
 }
 
 /// See the module.
@@ -55,7 +62,8 @@ impl Shape {
     pub(crate) fn new(verified: &Verified, subprogram: usize) -> Self {
         let mut blocks = find_blocks(verified, subprogram);
         let slots = slots::find(verified, &blocks);
-        live_variables(verified, &mut blocks, &slots);
+        let writes = live_variables(verified, &mut blocks, &slots);
+        place_merges(&mut blocks, &writes);
         let sub = &verified.program().subprograms[subprogram];
         let depth = verified
             .facts()
@@ -144,6 +152,9 @@ fn order(verified: &Verified, first: u32, reached: &[bool], leads: &[bool]) -> V
             taken: None,
             preds: 0,
             live_in: 0,
+            merges: 0,
+            dominator: 0,
+            keeps_state: false,
         });
     }
     let block_of = |id: InsnId| index_of[(id.0 - first) as usize];
@@ -207,7 +218,8 @@ pub(crate) fn call_arguments(verified: &Verified, insn: &Insn) -> RegSet {
     }
 }
 
-fn live_variables(verified: &Verified, blocks: &mut [CodeBlock], slots: &[Slot]) {
+/// Computes which variables are live at block starts; gives what each block writes.
+fn live_variables(verified: &Verified, blocks: &mut [CodeBlock], slots: &[Slot]) -> Vec<VarSet> {
     // What a block reads before it writes, and what it writes.
     let mut reads: Vec<VarSet> = Vec::with_capacity(blocks.len());
     let mut writes: Vec<VarSet> = Vec::with_capacity(blocks.len());
@@ -246,4 +258,90 @@ fn live_variables(verified: &Verified, blocks: &mut [CodeBlock], slots: &[Slot])
             }
         }
     }
+    writes
+}
+
+/// Decides where variables merge: in the iterated dominance frontier of the blocks that write them.
+fn place_merges(blocks: &mut [CodeBlock], writes: &[VarSet]) {
+    let mut preds: Vec<Vec<usize>> = vec![Vec::new(); blocks.len()];
+    for (at, block) in blocks.iter().enumerate() {
+        for target in [block.next, block.taken].into_iter().flatten() {
+            preds[target].push(at);
+        }
+    }
+    find_dominators(blocks, &preds);
+    let mut frontiers: Vec<Vec<usize>> = vec![Vec::new(); blocks.len()];
+    for at in 0..blocks.len() {
+        if preds[at].len() < 2 {
+            continue;
+        }
+        for &pred in &preds[at] {
+            let mut runner = pred;
+            while runner != blocks[at].dominator {
+                if frontiers[runner].last() != Some(&at) {
+                    frontiers[runner].push(at);
+                }
+                runner = blocks[runner].dominator;
+            }
+        }
+    }
+    // A loop back to the first instruction: its variables come from the arguments, too.
+    if blocks[0].preds > 1 {
+        blocks[0].merges = blocks[0].live_in;
+    }
+    let mut work: Vec<usize> = (0..blocks.len()).collect();
+    while let Some(at) = work.pop() {
+        let written = writes[at] | blocks[at].merges;
+        for &to in &frontiers[at] {
+            let new = written & blocks[to].live_in & !blocks[to].merges;
+            if new != 0 {
+                blocks[to].merges |= new;
+                work.push(to);
+            }
+        }
+    }
+    for at in 1..blocks.len() {
+        if blocks[at].preds > 1 {
+            let dominator = blocks[at].dominator;
+            blocks[dominator].keeps_state = true;
+        }
+    }
+}
+
+/// Immediate dominators over reverse post-order numbers (Cooper, Harvey and Kennedy's iteration).
+fn find_dominators(blocks: &mut [CodeBlock], preds: &[Vec<usize>]) {
+    const NONE: usize = usize::MAX;
+    let mut dominators = vec![NONE; blocks.len()];
+    dominators[0] = 0;
+    let mut changed = true;
+    while changed {
+        changed = false;
+        for at in 1..blocks.len() {
+            let mut found = NONE;
+            for &pred in &preds[at] {
+                if dominators[pred] == NONE {
+                    continue;
+                }
+                found = if found == NONE { pred } else { meet(&dominators, pred, found) };
+            }
+            if dominators[at] != found {
+                dominators[at] = found;
+                changed = true;
+            }
+        }
+    }
+    for (block, dominator) in blocks.iter_mut().zip(dominators) {
+        block.dominator = dominator;
+    }
+}
+
+fn meet(dominators: &[usize], mut a: usize, mut b: usize) -> usize {
+    while a != b {
+        if a > b {
+            a = dominators[a];
+        } else {
+            b = dominators[b];
+        }
+    }
+    a
 }
