@@ -1,6 +1,8 @@
 //! Joins a block with the only block that goes to it, and leaves out blocks that only jump on.
 //!
-//! Fewer blocks are fewer moves and less work for everyone after.
+//! Fewer blocks are fewer moves and less work for everyone after. Above all, a branch back to a loop's head must
+//! name the head itself: Cranelift computes a value where it is first used, so in a block that only jumps back
+//! it would compute the next counter there and need a second jump.
 #![forbid(unsafe_code)]
 
 use crate::ir::func::{Edge, Function, Terminator, Value};
@@ -58,14 +60,12 @@ fn skip_empty(function: &mut Function) {
         })
         .collect();
     for block in &mut function.blocks {
-        let conditional = matches!(block.end, Terminator::Branch(..));
         for edge in block.end.edges_mut() {
             // A few steps suffice; an endless empty loop ends here too.
             for _ in 0..4 {
                 match &next[edge.to.index()] {
-                    // With arguments, the empty block keeps the moves out of the branch's other way.
-                    Some(further) if !conditional || further.args.is_empty() => *edge = further.clone(),
-                    Some(_) | None => break,
+                    Some(further) => *edge = further.clone(),
+                    None => break,
                 }
             }
         }
