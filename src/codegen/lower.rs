@@ -9,8 +9,8 @@ use beelift_runtime::abi::offset;
 use cranelift_codegen::cursor::{Cursor, FuncCursor};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
-    self as clif, AbiParam, BlockArg, ExtFuncData, ExternalName, GlobalValueData, InstBuilder, MemFlagsData,
-    Signature, SourceLoc, StackSlotData, StackSlotKind, UserFuncName, types,
+    self as clif, AbiParam, BlockArg, ExtFuncData, ExternalName, GlobalValueData, InstBuilder, JumpTableData,
+    MemFlagsData, Signature, SourceLoc, StackSlotData, StackSlotKind, UserFuncName, types,
 };
 use cranelift_codegen::isa::CallConv;
 
@@ -375,6 +375,17 @@ impl Lowering<'_> {
                 let (then, then_args) = self.edge(then);
                 let (otherwise, otherwise_args) = self.edge(otherwise);
                 self.pos.ins().brif(condition, then, &then_args, otherwise, &otherwise_args);
+            }
+            Terminator::Switch(value, table, default) => {
+                let number = self.low(*value);
+                let mut call = |edge: &Edge| {
+                    let (to, args) = self.edge(edge);
+                    self.pos.func.dfg.block_call(to, &args)
+                };
+                let default = call(default);
+                let table: Vec<_> = table.iter().map(call).collect();
+                let table = self.pos.func.create_jump_table(JumpTableData::new(default, &table));
+                self.pos.ins().br_table(number, table);
             }
             Terminator::Return(value) => {
                 let value = self.value(*value);

@@ -135,21 +135,8 @@ impl Builder {
         }
     }
 
-    /// Whether the form itself says that an `I64` is smaller than `2^bits`.
-    pub(crate) fn fits(&self, value: Value, bits: u32) -> bool {
-        match self.func.op(value) {
-            Op::Const(number) => bits >= 64 || number >> bits == 0,
-            Op::Load(size, Sign::Zero, _) | Op::LoadAcquire(size, _) => size.bits() <= bits,
-            Op::AtomicRmw(_, width, ..) | Op::AtomicCas(width, ..) => width.bits() <= bits,
-            Op::Unary(UnaryOp::Widen, inner) => self.func.ty(inner).bits() <= bits || self.fits(inner, bits),
-            Op::Unary(UnaryOp::CountOnes, _) => bits >= 7,
-            Op::Binary(BinaryOp::And, a, b) => self.fits(a, bits) || self.fits(b, bits),
-            Op::Binary(BinaryOp::LShr, _, count) => self
-                .func
-                .constant(count)
-                .is_some_and(|count| u64::from(self.func.ty(value).bits()) <= u64::from(bits) + count),
-            _ => false,
-        }
+    fn fits(&self, value: Value, bits: u32) -> bool {
+        fits(&self.func, value, bits)
     }
 
     pub(crate) fn binary(&mut self, op: BinaryOp, ty: Type, a: Value, b: Value) -> Value {
@@ -281,6 +268,29 @@ impl Builder {
             None if then == otherwise => then,
             None => self.emit(Op::Select(condition, then, otherwise), self.func.ty(then)),
         }
+    }
+}
+
+/// Whether the form itself says, within a few steps, that a number is smaller than `2^bits`.
+pub(crate) fn fits(function: &Function, value: Value, bits: u32) -> bool {
+    fits_within(function, value, bits, 4)
+}
+
+fn fits_within(function: &Function, value: Value, bits: u32, steps: u32) -> bool {
+    let Some(steps) = steps.checked_sub(1) else { return false };
+    let fits = |value| fits_within(function, value, bits, steps);
+    match function.op(value) {
+        Op::Const(number) => bits >= 64 || number >> bits == 0,
+        Op::Load(size, Sign::Zero, _) | Op::LoadAcquire(size, _) => size.bits() <= bits,
+        Op::AtomicRmw(_, width, ..) | Op::AtomicCas(width, ..) => width.bits() <= bits,
+        Op::Unary(UnaryOp::Widen, inner) => function.ty(inner).bits() <= bits || fits(inner),
+        Op::Unary(UnaryOp::Reduce, inner) => fits(inner),
+        Op::Unary(UnaryOp::CountOnes, _) => bits >= 7,
+        Op::Binary(BinaryOp::And, a, b) => fits(b) || fits(a),
+        Op::Binary(BinaryOp::LShr, _, count) => function
+            .constant(count)
+            .is_some_and(|count| u64::from(function.ty(value).bits()) <= u64::from(bits) + count),
+        _ => false,
     }
 }
 

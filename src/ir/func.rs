@@ -277,6 +277,8 @@ pub enum Terminator {
     Jump(Edge),
     /// By a condition: the first edge if it holds.
     Branch(Value, Edge, Edge),
+    /// By a number: the edge of that index, or the last one if there is none.
+    Switch(Value, Vec<Edge>, Edge),
     /// Returns an `I64`.
     Return(Value),
     /// Stops the run.
@@ -286,21 +288,23 @@ pub enum Terminator {
 impl Terminator {
     /// Ways out.
     pub fn edges(&self) -> impl Iterator<Item = &Edge> {
-        let (first, second) = match self {
-            Self::Jump(edge) => (Some(edge), None),
-            Self::Branch(_, then, otherwise) => (Some(then), Some(otherwise)),
-            Self::Return(_) | Self::Trap(_) => (None, None),
+        let (first, second, table): (_, _, &[Edge]) = match self {
+            Self::Jump(edge) => (Some(edge), None, &[]),
+            Self::Branch(_, then, otherwise) => (Some(then), Some(otherwise), &[]),
+            Self::Switch(_, table, default) => (Some(default), None, table),
+            Self::Return(_) | Self::Trap(_) => (None, None, &[]),
         };
-        first.into_iter().chain(second)
+        first.into_iter().chain(second).chain(table)
     }
     /// Ways out, to change them.
     pub fn edges_mut(&mut self) -> impl Iterator<Item = &mut Edge> {
-        let (first, second) = match self {
-            Self::Jump(edge) => (Some(edge), None),
-            Self::Branch(_, then, otherwise) => (Some(then), Some(otherwise)),
-            Self::Return(_) | Self::Trap(_) => (None, None),
+        let (first, second, table): (_, _, &mut [Edge]) = match self {
+            Self::Jump(edge) => (Some(edge), None, &mut []),
+            Self::Branch(_, then, otherwise) => (Some(then), Some(otherwise), &mut []),
+            Self::Switch(_, table, default) => (Some(default), None, table),
+            Self::Return(_) | Self::Trap(_) => (None, None, &mut []),
         };
-        first.into_iter().chain(second)
+        first.into_iter().chain(second).chain(table)
     }
 }
 
@@ -466,8 +470,7 @@ impl Terminator {
     /// Replaces every value that the end of a block names.
     pub fn map(&mut self, mut with: impl FnMut(Value) -> Value) {
         match self {
-            Self::Branch(condition, ..) => *condition = with(*condition),
-            Self::Return(value) => *value = with(*value),
+            Self::Branch(value, ..) | Self::Switch(value, ..) | Self::Return(value) => *value = with(*value),
             Self::Jump(_) | Self::Trap(_) => {}
         }
         for edge in self.edges_mut() {
@@ -479,7 +482,7 @@ impl Terminator {
     /// Calls `visit` with every value that decides or leaves the function here (not those of edges).
     pub fn visit_own(&self, mut visit: impl FnMut(Value)) {
         match self {
-            Self::Branch(value, ..) | Self::Return(value) => visit(*value),
+            Self::Branch(value, ..) | Self::Switch(value, ..) | Self::Return(value) => visit(*value),
             Self::Jump(_) | Self::Trap(_) => {}
         }
     }

@@ -137,6 +137,16 @@ impl Function {
                 f.write_str(" else ")?;
                 self.write_edge(f, otherwise)?;
             }
+            Terminator::Switch(value, table, default) => {
+                f.write_str("switch ")?;
+                self.write_value(f, *value)?;
+                for (number, edge) in table.iter().enumerate() {
+                    write!(f, " {number}: ")?;
+                    self.write_edge(f, edge)?;
+                }
+                f.write_str(" else ")?;
+                self.write_edge(f, default)?;
+            }
             Terminator::Return(value) => {
                 f.write_str("return ")?;
                 self.write_value(f, *value)?;

@@ -54,9 +54,11 @@ fn skip_empty(function: &mut Function) {
         .iter()
         .map(|block| match &block.end {
             Terminator::Jump(edge) if block.nodes.is_empty() && block.params.is_empty() => Some(edge.clone()),
-            Terminator::Jump(_) | Terminator::Branch(..) | Terminator::Return(_) | Terminator::Trap(_) => {
-                None
-            }
+            Terminator::Jump(_)
+            | Terminator::Branch(..)
+            | Terminator::Switch(..)
+            | Terminator::Return(_)
+            | Terminator::Trap(_) => None,
         })
         .collect();
     for block in &mut function.blocks {

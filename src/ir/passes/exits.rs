@@ -37,9 +37,11 @@ pub(crate) fn run(function: &mut Function) {
 fn head(function: &Function, to: BlockId) -> (BlockId, Option<BlockId>) {
     match &function.blocks[to.index()].end {
         Terminator::Jump(edge) if function.blocks[to.index()].params.is_empty() => (edge.to, Some(to)),
-        Terminator::Jump(_) | Terminator::Branch(..) | Terminator::Return(_) | Terminator::Trap(_) => {
-            (to, None)
-        }
+        Terminator::Jump(_)
+        | Terminator::Branch(..)
+        | Terminator::Switch(..)
+        | Terminator::Return(_)
+        | Terminator::Trap(_) => (to, None),
     }
 }
 

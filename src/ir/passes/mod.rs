@@ -7,6 +7,7 @@ mod bytes;
 mod chain;
 mod exits;
 mod idioms;
+mod ladder;
 mod narrow;
 mod params;
 mod select;
@@ -22,6 +23,7 @@ pub(crate) fn run(function: &mut Function, options: Options) {
     sweep::run(function);
     bytes::run(function);
     idioms::run(function);
+    ladder::run(function);
     select::run(function);
     narrow::run(function);
     exits::run(function);
