@@ -41,6 +41,11 @@ impl From<Reason> for Stop {
 /// Result of a check.
 pub(crate) type Check<T = ()> = Result<T, Stop>;
 
+/// Estimate of a state that shares nothing: one changed frame with a page of stack slots.
+const STATE_BYTES: u64 = (size_of::<Frame>() + 24 * size_of::<super::state::Slot>()) as u64;
+/// Estimate of the rest of a remembered state.
+const CHECKPOINT_BYTES: u64 = (size_of::<Checkpoint>() + 64) as u64;
+
 /// Where a step leads.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Next {
@@ -203,6 +208,12 @@ impl<'a> Verifier<'a> {
         }
     }
 
+    /// Bytes that remembered states, waiting paths and the trace take, at most.
+    fn memory(&self) -> u64 {
+        let states = self.remembered + self.pending.len() as u64;
+        states * STATE_BYTES + self.trace.bytes() + self.checkpoints.len() as u64 * CHECKPOINT_BYTES
+    }
+
     /// Puts a second path aside.
     pub(crate) fn push_pending(&mut self, state: State, insn: InsnId) -> Check {
         if self.pending.len() as u64 >= u64::from(self.options.limits.pending) {
@@ -324,6 +335,10 @@ impl<'a> Verifier<'a> {
         }
         candidates.drain(kept..position);
         let covered = covered?;
+        let memory = self.memory();
+        if memory > self.options.limits.memory {
+            return Err(Reason::TooMuchMemory { limit: self.options.limits.memory }.into());
+        }
         let mut result = Visit::New;
         if covered {
             result = Visit::Covered;
@@ -586,7 +601,7 @@ impl<'a> Verifier<'a> {
                 marks.slots |= wanted.slots;
             }
         };
-        let found = backtrack(&self.trace, &self.program.insns, last, &mut wanted, skip_last, mark);
+        let found = backtrack(&mut self.trace, &self.program.insns, last, &mut wanted, skip_last, mark);
         if found == Found::Lost {
             changed |= self.rely_on_everything(last);
         }

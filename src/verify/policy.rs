@@ -63,7 +63,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { processed: 1_000_000, pending: 8192, frames: 8, stack: 512, subprograms: 256, memory: 1 << 30 }
+        Self { processed: 1_000_000, pending: 8192, frames: 8, stack: 512, subprograms: 256, memory: 2 << 30 }
     }
 }
 

@@ -21,6 +21,10 @@ pub(crate) struct Marks {
 }
 
 impl Marks {
+    /// Whether all of `other` is in it.
+    const fn covers(self, other: Self) -> bool {
+        other.registers & !self.registers == 0 && other.slots & !self.slots == 0
+    }
     /// No scalar.
     pub(crate) const fn is_empty(self) -> bool {
         self.registers == 0 && self.slots == 0
@@ -62,6 +66,8 @@ struct Step {
     /// State remembered right before this step.
     state: u32,
     note: Note,
+    /// What earlier walks from here on looked for, when it was in the running frame only.
+    followed: Marks,
 }
 
 /// All steps of all paths: a tree of lists that share their beginnings.
@@ -74,8 +80,12 @@ pub(crate) struct Trace {
 impl Trace {
     /// Adds a step after `previous`.
     pub(crate) fn push(&mut self, previous: u32, insn: InsnId, state: u32) -> u32 {
-        self.steps.push(Step { previous, insn, state, note: Note::Plain });
+        self.steps.push(Step { previous, insn, state, note: Note::Plain, followed: Marks::default() });
         (self.steps.len() - 1) as u32 // the budget of instructions is far below 2^32
+    }
+    /// Memory in use.
+    pub(crate) fn bytes(&self) -> u64 {
+        (self.steps.len() * size_of::<Step>()) as u64
     }
     /// Notes something about a step.
     pub(crate) fn note(&mut self, step: u32, note: Note) {
@@ -118,17 +128,36 @@ impl Trace {
 /// Scalars whose origin is looked for, by frame.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Wanted {
-    frames: Vec<Marks>,
+    frames: [Marks; FRAMES],
+    count: usize,
 }
+
+/// Frames of a path at most, and one for a walk that steps into a callee.
+const FRAMES: usize = 16;
 
 impl Wanted {
     /// Nothing, in a path with that many frames.
     pub(crate) fn new(frames: usize) -> Self {
-        Self { frames: vec![Marks::default(); frames] }
+        Self { frames: [Marks::default(); FRAMES], count: frames }
     }
     /// Whether nothing is looked for.
     pub(crate) fn is_empty(&self) -> bool {
-        self.frames.iter().all(|marks| marks.is_empty())
+        self.frames[..self.count].iter().all(|marks| marks.is_empty())
+    }
+    /// The marks of the running frame, if nothing is looked for in others.
+    fn only_running(&self) -> Option<Marks> {
+        let (running, callers) = self.frames[..self.count].split_last()?;
+        callers.iter().all(|marks| marks.is_empty()).then_some(*running)
+    }
+    fn enter(&mut self, marks: Marks) -> bool {
+        let Some(frame) = self.frames.get_mut(self.count) else { return false };
+        *frame = marks;
+        self.count += 1;
+        true
+    }
+    fn leave(&mut self) -> Option<Marks> {
+        self.count = self.count.checked_sub(1)?;
+        Some(std::mem::take(&mut self.frames[self.count]))
     }
     /// Looks for a register.
     pub(crate) fn register(&mut self, frame: usize, reg: Reg) {
@@ -140,22 +169,27 @@ impl Wanted {
     }
     /// By frame.
     pub(crate) fn frames_mut(&mut self) -> &mut [Marks] {
-        &mut self.frames
+        &mut self.frames[..self.count]
     }
     fn has(&self, place: Place) -> bool {
         match place {
             Place::Register(frame, reg) => {
-                self.frames.get(usize::from(frame)).is_some_and(|marks| marks.registers >> reg & 1 == 1)
+                usize::from(frame) < self.count && self.frames[usize::from(frame)].registers >> reg & 1 == 1
             }
             Place::Slot(frame, slot) => {
-                self.frames.get(usize::from(frame)).is_some_and(|marks| marks.slots >> slot & 1 == 1)
+                usize::from(frame) < self.count && self.frames[usize::from(frame)].slots >> slot & 1 == 1
             }
         }
     }
     fn add(&mut self, place: Place) {
         match place {
-            Place::Register(frame, reg) => self.frames[usize::from(frame)].registers |= 1 << reg,
-            Place::Slot(frame, slot) => self.frames[usize::from(frame)].slots |= 1 << slot,
+            Place::Register(frame, reg) if usize::from(frame) < self.count => {
+                self.frames[usize::from(frame)].registers |= 1 << reg;
+            }
+            Place::Slot(frame, slot) if usize::from(frame) < self.count => {
+                self.frames[usize::from(frame)].slots |= 1 << slot;
+            }
+            Place::Register(..) | Place::Slot(..) => {}
         }
     }
 }
@@ -173,7 +207,7 @@ pub(crate) enum Found {
 /// state that is crossed; it marks the wanted scalars there and takes out those that were marked before or
 /// are no scalars.
 pub(crate) fn backtrack(
-    trace: &Trace,
+    trace: &mut Trace,
     insns: &[Insn],
     last: u32,
     wanted: &mut Wanted,
@@ -187,6 +221,14 @@ pub(crate) fn backtrack(
             return Found::All;
         }
         let step = trace.steps[at as usize];
+        if !skip && let Some(running) = wanted.only_running() {
+            if step.followed.covers(running) {
+                return Found::All;
+            }
+            let followed = &mut trace.steps[at as usize].followed;
+            followed.registers |= running.registers;
+            followed.slots |= running.slots;
+        }
         if !std::mem::take(&mut skip)
             && follow(trace, &insns[step.insn.index()], step.note, wanted) == Found::Lost
         {
@@ -218,7 +260,7 @@ fn follow(trace: &Trace, insn: &Insn, note: Note, wanted: &mut Wanted) -> Found 
 }
 
 fn transfer(insn: &Insn, note: Note, wanted: &mut Wanted) -> Found {
-    let depth = wanted.frames.len() - 1;
+    let depth = wanted.count - 1;
     let has = |wanted: &Wanted, reg: Reg| wanted.frames[depth].registers >> reg.index() & 1 == 1;
     let clear = |wanted: &mut Wanted, reg: Reg| wanted.frames[depth].registers &= !(1 << reg.index());
     match *insn {
@@ -278,9 +320,15 @@ fn transfer(insn: &Insn, note: Note, wanted: &mut Wanted) -> Found {
                 let marks = &mut wanted.frames[depth];
                 let wants_result = marks.registers & 1 == 1;
                 marks.registers &= !RegSet::CALLER_SAVED.bits();
-                wanted.frames.push(Marks { registers: u16::from(wants_result), slots: 0 });
+                if !wanted.enter(Marks { registers: u16::from(wants_result), slots: 0 }) {
+                    return Found::Lost;
+                }
             }
-            Note::ReturnedCallback => wanted.frames.push(Marks::default()),
+            Note::ReturnedCallback => {
+                if !wanted.enter(Marks::default()) {
+                    return Found::Lost;
+                }
+            }
             Note::Plain | Note::Slot(..) | Note::Links(_) | Note::Entered | Note::EnteredCallback => {}
         },
     }
@@ -289,7 +337,7 @@ fn transfer(insn: &Insn, note: Note, wanted: &mut Wanted) -> Found {
 
 fn store(note: Note, src: Operand, depth: usize, wanted: &mut Wanted) {
     let Note::Slot(frame, slot) = note else { return };
-    let Some(marks) = wanted.frames.get_mut(usize::from(frame)) else { return };
+    let Some(marks) = wanted.frames_mut().get_mut(usize::from(frame)) else { return };
     if marks.slots >> slot & 1 == 0 {
         return;
     }
@@ -302,21 +350,20 @@ fn store(note: Note, src: Operand, depth: usize, wanted: &mut Wanted) {
 fn call(callee: Callee, note: Note, wanted: &mut Wanted) -> Found {
     match note {
         Note::Entered => {
-            let Some(inner) = wanted.frames.pop() else { return Found::Lost };
-            let Some(outer) = wanted.frames.last_mut() else { return Found::Lost };
+            let Some(inner) = wanted.leave() else { return Found::Lost };
+            let Some(outer) = wanted.frames_mut().last_mut() else { return Found::Lost };
             // Only arguments reach a callee; anything else wanted there was never written.
             outer.registers |= inner.registers & RegSet::arguments(5).bits();
         }
         Note::EnteredCallback => {
-            let Some(inner) = wanted.frames.pop() else { return Found::Lost };
-            if wanted.frames.is_empty() || !inner.is_empty() && inner.slots != 0 {
+            let Some(inner) = wanted.leave() else { return Found::Lost };
+            if wanted.count == 0 || inner.slots != 0 {
                 return Found::Lost;
             }
         }
         Note::Plain | Note::Slot(..) | Note::Links(_) | Note::Returned | Note::ReturnedCallback => {
             let _ = callee;
-            let marks = wanted.frames.last_mut().expect("the path has a frame");
-            marks.registers &= !1;
+            wanted.frames[wanted.count - 1].registers &= !1;
         }
     }
     Found::All
