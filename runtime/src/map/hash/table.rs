@@ -24,8 +24,9 @@ pub(super) struct Table {
 impl Table {
     /// A table with `buckets` chains (a power of two) for `count` elements.
     pub(super) fn new(buckets: u32, count: u32, geometry: Geometry, seed: u64) -> Result<Self, OutOfMemory> {
+        let bytes = 8 * u64::from(buckets);
         Ok(Self {
-            buckets: Words::new(8 * u64::from(buckets))?,
+            buckets: if geometry.sparse { Words::sparse(bytes) } else { Words::new(bytes) }?,
             mask: buckets - 1,
             seed,
             key_size: geometry.key_size,
