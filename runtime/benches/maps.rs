@@ -76,7 +76,7 @@ fn filled<const N: usize>(kind: MapKind, capacity: u32) -> Arc<dyn Map> {
 fn order() -> impl Iterator<Item = u32> {
     (0..).scan(1_u32, |state, _| {
         *state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        Some((u64::from(*state) * u64::from(ELEMENTS) >> 32) as u32)
+        Some(((u64::from(*state) * u64::from(ELEMENTS)) >> 32) as u32)
     })
 }
 
