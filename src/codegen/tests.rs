@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use beelift_runtime::TrapKind;
 use beelift_runtime::ctx::ProgramType;
 
 use super::{Target, compile};
@@ -10,7 +11,7 @@ use crate::ir::{self, Options};
 use crate::isa::semantics::{self, Concrete};
 use crate::isa::{AluOp, ByteOrder, CmpOp, Insn, InsnId, Operand, Pc, Reg, Sign, Size, Width};
 use crate::link::{Linkage, Program, Subprogram};
-use crate::verify::facts::{AccessFact, BranchFact, Region};
+use crate::verify::facts::{AccessFact, BranchFact, Region, ValueFact};
 use crate::verify::{Facts, Verified};
 
 const EDGES: [u64; 26] = [
@@ -124,6 +125,13 @@ fn two_words(middle: &[Insn]) -> impl FnMut(u64, u64) -> u64 + use<> {
     }
 }
 
+/// Runs a program of the type `memory` on 64 zero bytes with some fuel.
+fn run(verified: Verified, options: Options, fuel: u64) -> Result<u64, (TrapKind, u32)> {
+    let module = ir::build(&verified, options).expect("supported");
+    let code = compile(&module, &Target::host().expect("a host")).expect("compiles");
+    testing::run(&testing::load(code, &|_| None), &mut [0; 64], fuel)
+}
+
 fn run_through(verified: Verified) -> super::CompiledCode {
     let module = ir::build(&verified, Options::default()).expect("supported");
     compile(&module, &Target::host().expect("a host")).expect("compiles")
@@ -206,4 +214,125 @@ fn byte_orders_are_those_of_the_u64_machine() {
             }
         }
     }
+}
+
+fn alu(op: AluOp, dst: Reg, src: Operand) -> Insn {
+    Insn::Alu { op, width: Width::W64, dst, src }
+}
+
+#[test]
+fn a_loop_burns_fuel_and_stops_without_it() {
+    let count = |rounds| {
+        let mut verified = verified(vec![
+            alu(AluOp::Mov, Reg::R0, Operand::Imm(0)),
+            alu(AluOp::Add, Reg::R0, Operand::Imm(1)),
+            Insn::Branch {
+                op: CmpOp::Ne,
+                width: Width::W64,
+                lhs: Reg::R0,
+                rhs: Operand::Imm(rounds),
+                to: InsnId(1),
+            },
+            Insn::Exit,
+        ]);
+        verified.facts_mut().fuel[2] = true;
+        verified
+    };
+    assert_eq!(run(count(10), Options::default(), 9), Ok(10));
+    assert_eq!(run(count(10), Options::default(), 8), Err((TrapKind::Fuel, 2)));
+    assert_eq!(run(count(1_000_000), Options::default(), 100), Err((TrapKind::Fuel, 2)));
+}
+
+#[test]
+fn facts_that_do_not_hold_trap_where_they_are_used() {
+    let program = || {
+        verified(vec![
+            alu(AluOp::Mov, Reg::R0, Operand::Imm(7)),
+            alu(AluOp::Add, Reg::R0, Operand::Reg(Reg::R2)),
+            Insn::Exit,
+        ])
+    };
+    let checked = Options { assert_facts: true };
+    let small = ValueFact { umax: 63, ..ValueFact::TOP };
+    let mut wrong = program();
+    wrong.facts_mut().rhs[1] = Some(small);
+    assert_eq!(run(wrong, checked, 0), Err((TrapKind::FactViolated, 1)));
+    let mut right = program();
+    right.facts_mut().rhs[1] = Some(ValueFact { umax: 64, mask: 64, ..ValueFact::TOP });
+    assert_eq!(run(right, checked, 0), Ok(71));
+    let negative = ValueFact { smin: i64::MIN, smax: -1, ..ValueFact::TOP };
+    let mut signed = program();
+    signed.facts_mut().lhs[1] = Some(negative);
+    assert_eq!(run(signed, checked, 0), Err((TrapKind::FactViolated, 1)));
+}
+
+/// A program that calls a subprogram of its own, too long to be built in line, twice.
+fn with_long_subprogram(last: &[Insn]) -> Verified {
+    let call = Insn::Call(crate::isa::Callee::Subprogram(InsnId(8)));
+    let mut insns = vec![
+        alu(AluOp::Mov, Reg::R1, Operand::Imm(1)),
+        call,
+        alu(AluOp::Mov, Reg::R6, Operand::Reg(Reg::R0)),
+        alu(AluOp::Mov, Reg::R1, Operand::Imm(2)),
+        call,
+        alu(AluOp::Mul, Reg::R0, Operand::Imm(1000)),
+        alu(AluOp::Add, Reg::R0, Operand::Reg(Reg::R6)),
+        Insn::Exit,
+    ];
+    // It ruins r6 of its own and returns its argument plus 30.
+    insns.extend([
+        alu(AluOp::Mov, Reg::R6, Operand::Imm(30)),
+        alu(AluOp::Mov, Reg::R0, Operand::Reg(Reg::R1)),
+    ]);
+    insns.extend([alu(AluOp::Add, Reg::R0, Operand::Imm(1)); 30]);
+    insns.extend_from_slice(last);
+    insns.push(Insn::Exit);
+    let end = InsnId(u32::try_from(insns.len()).expect("small"));
+    let mut verified = verified(insns);
+    let facts = verified.facts_mut();
+    facts.arguments = vec![0b11, 0b1];
+    facts.stack_depth = vec![0, 0];
+    facts.zero_stack = vec![false, false];
+    let subprograms = &mut verified.program_mut().subprograms;
+    subprograms[0].end = InsnId(8);
+    subprograms.push(Subprogram { entry: InsnId(8), end, ..subprograms[0].clone() });
+    verified
+}
+
+#[test]
+fn a_subprogram_is_called_with_its_arguments_and_keeps_the_callers_registers() {
+    let verified = with_long_subprogram(&[]);
+    let module = ir::build(&verified, Options::default()).expect("supported");
+    assert_eq!(module.functions.len(), 2);
+    assert_eq!(run(verified, Options::default(), 0), Ok(32_031));
+}
+
+#[test]
+fn a_trap_in_a_subprogram_leaves_all_frames() {
+    let again =
+        Insn::Branch { op: CmpOp::Ne, width: Width::W64, lhs: Reg::R1, rhs: Operand::Imm(1), to: InsnId(8) };
+    let mut verified = with_long_subprogram(&[again]);
+    let at = verified.program().insns.iter().position(|&insn| insn == again).expect("it is there");
+    verified.facts_mut().fuel[at] = true;
+    assert_eq!(
+        run(verified, Options::default(), 50),
+        Err((TrapKind::Fuel, u32::try_from(at).expect("small")))
+    );
+}
+
+#[test]
+fn proven_divisors_are_not_guarded_and_others_are() {
+    let divide = |fact| {
+        let mut verified = verified(vec![
+            alu(AluOp::Mov, Reg::R0, Operand::Imm(-9)),
+            alu(AluOp::Div, Reg::R0, Operand::Reg(Reg::R2)),
+            Insn::Exit,
+        ]);
+        verified.facts_mut().rhs[1] = fact;
+        ir::build(&verified, Options::default()).expect("supported").to_string()
+    };
+    assert!(divide(None).contains("Select"));
+    assert!(divide(Some(ValueFact { umin: 0, umax: 100, ..ValueFact::TOP })).contains("Select"));
+    assert!(!divide(Some(ValueFact { umin: 1, ..ValueFact::TOP })).contains("Select"));
+    assert!(!divide(Some(ValueFact { bits: 4, mask: !4, ..ValueFact::TOP })).contains("Select"));
 }

@@ -7,7 +7,7 @@ use beelift_runtime::TrapKind;
 use beelift_runtime::abi::offset;
 
 use super::body::{Body, Frame};
-use super::func::{BinaryOp, Class, Condition, Edge, Op, Place, Terminator, Type, Value};
+use super::func::{BinaryOp, Class, Condition, Edge, Op, Place, Terminator, Type, UnaryOp, Value};
 use crate::isa::semantics::{self, Machine};
 use crate::isa::{CmpOp, Operand, Reg, Sign, Size, Width};
 use crate::verify::facts::{BranchFact, ValueFact};
@@ -54,7 +54,8 @@ impl Body<'_> {
             self.end_null_check(frame, op, a, inside, address, next, taken);
             return;
         }
-        let op = sharpen(op, width, self.lhs_fact(), self.rhs_fact(rhs));
+        let op =
+            if self.is_counter(a) { sharpen(op, width, self.lhs_fact(), self.rhs_fact(rhs)) } else { op };
         let condition = semantics::compare(&mut self.b, op, width, a, b);
         match self.b.func.constant(condition) {
             Some(0) => self.goto_one(frame, next),
@@ -69,6 +70,17 @@ impl Body<'_> {
                 let otherwise = self.edge(frame, next, None);
                 self.end(Terminator::Branch(condition, then, otherwise));
             }
+        }
+    }
+
+    /// Whether a value is another one plus a constant.
+    fn is_counter(&self, value: Value) -> bool {
+        match self.b.func.op(value) {
+            Op::Binary(BinaryOp::Add, _, step) => self.b.func.constant(step).is_some(),
+            Op::Unary(UnaryOp::Widen, inner) => {
+                matches!(self.b.func.op(inner), Op::Binary(BinaryOp::Add, _, step) if self.b.func.constant(step).is_some())
+            }
+            _ => false,
         }
     }
 

@@ -237,6 +237,14 @@ impl Builder {
         if let (Some(x), Some(y)) = (self.func.constant(a), self.func.constant(b)) {
             return self.number(Type::I8, u64::from(holds(condition, ty, x, y)));
         }
+        if let (Op::Address(_) | Op::Frame(_), Some(0)) = (self.func.op(a), self.func.constant(b)) {
+            // Nothing lies at address 0.
+            match condition {
+                Condition::Eq | Condition::ULe => return self.number(Type::I8, 0),
+                Condition::Ne | Condition::UGt => return self.number(Type::I8, 1),
+                _ => {}
+            }
+        }
         if let (Op::Unary(UnaryOp::Widen, inner), Some(0)) = (self.func.op(a), self.func.constant(b))
             && self.func.ty(inner) == Type::I8
         {

@@ -16,6 +16,8 @@ mod memory;
 mod passes;
 mod shape;
 mod slots;
+#[cfg(test)]
+mod tests;
 mod text;
 
 pub use func::Function;

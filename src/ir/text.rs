@@ -192,9 +192,13 @@ impl Function {
 
     fn write_place(&self, f: &mut fmt::Formatter<'_>, place: Place) -> fmt::Result {
         f.write_str("[")?;
-        self.write_value(f, place.base)?;
-        if place.off != 0 {
-            write!(f, "{:+}", place.off)?;
+        if let Op::Frame(start) = self.op(place.base) {
+            write!(f, "frame+{}", i64::from(start) + i64::from(place.off))?;
+        } else {
+            self.write_value(f, place.base)?;
+            if place.off != 0 {
+                write!(f, "{:+}", place.off)?;
+            }
         }
         write!(f, "] {}{}", place.class, if place.aligned { " aligned" } else { "" })
     }

@@ -67,6 +67,16 @@ impl Verified {
     pub(crate) fn assume(program: Program, facts: Facts) -> Self {
         Self { program, facts, statistics: Statistics::default() }
     }
+    /// The facts, to add what a unit test knows.
+    #[cfg(test)]
+    pub(crate) fn facts_mut(&mut self) -> &mut Facts {
+        &mut self.facts
+    }
+    /// The program, likewise.
+    #[cfg(test)]
+    pub(crate) fn program_mut(&mut self) -> &mut Program {
+        &mut self.program
+    }
     /// The program.
     #[must_use]
     pub fn program(&self) -> &Program {

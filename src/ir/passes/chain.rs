@@ -9,6 +9,8 @@ use crate::ir::func::{Edge, Function, Terminator, Value};
 
 pub(crate) fn run(function: &mut Function) {
     skip_empty(function);
+    // Blocks that are no longer reached must not count as ways in.
+    super::sweep::order_blocks(function);
     let mut preds = vec![0_u32; function.blocks.len()];
     preds[0] = 1;
     for block in &function.blocks {

@@ -86,17 +86,19 @@ impl Tree {
             return None;
         }
         // From the first number above all constants on, only the sign makes a difference.
-        let mut numbers = highest + 2;
         let bits = function.ty(self.value).bits();
-        let below = (0..=6).find(|&few| fits(function, self.value, few)).map(|few| 1_u64 << few);
-        let default = self.leaf(function, numbers)?;
-        match below {
-            Some(below) if below <= MOST => numbers = numbers.min(below),
-            Some(_) | None => {
-                let top = u64::MAX >> (64 - bits);
-                if self.leaf(function, top)? != default || self.leaf(function, top / 2 + 1)? != default {
-                    return None;
-                }
+        let known = (0..bits).find(|&few| fits(function, self.value, few));
+        if bits > 32 && known.is_none_or(|few| few > 32) {
+            // The table is indexed by 32 bits.
+            return None;
+        }
+        let limit = known.map_or(u64::MAX, |few| 1_u64 << few);
+        let numbers = limit.min(highest + 2);
+        let default = self.leaf(function, highest + 1)?;
+        if known.is_none() {
+            let top = u64::MAX >> (64 - bits);
+            if self.leaf(function, top)? != default || self.leaf(function, top / 2 + 1)? != default {
+                return None;
             }
         }
         let table: Option<Vec<Edge>> =

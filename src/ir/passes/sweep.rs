@@ -72,7 +72,7 @@ fn needed(function: &Function) -> Vec<bool> {
 
 /// Puts blocks into reverse post-order, so that every value is defined before the blocks that use it; blocks that
 /// nothing reaches are dropped.
-fn order_blocks(function: &mut Function) {
+pub(super) fn order_blocks(function: &mut Function) {
     let mut post = Vec::with_capacity(function.blocks.len());
     let mut seen = vec![false; function.blocks.len()];
     let mut stack = vec![(BlockId(0), 0)];
