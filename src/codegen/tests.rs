@@ -64,6 +64,7 @@ fn verified(insns: Vec<Insn>) -> Verified {
         arguments: vec![0b11],
         stack_depth: vec![512],
         zero_stack: vec![false],
+        buffer: None,
     };
     let program = Program {
         name: "test".to_owned(),

@@ -203,7 +203,9 @@ impl Engine {
         } else {
             self.compiled(&verified, maps, &mut times)?
         };
-        Ok(Loaded::new(Arc::clone(&self.shared), Arc::new(verified.program().clone()), body, times))
+        let buffer = verified.facts().buffer;
+        let program = Arc::new(verified.program().clone());
+        Ok(Loaded::new(Arc::clone(&self.shared), program, body, times).for_buffer(buffer))
     }
 
     #[cfg(feature = "jit")]
@@ -229,7 +231,7 @@ impl Engine {
         let code = codegen::compile(&module, &self.shared.target).map_err(failed)?;
         times.compile = start.elapsed();
         let start = Instant::now();
-        let types = (program.prog_type, program.attach_type);
+        let types = (program.prog_type, program.attach_type, verified.facts().buffer);
         let loaded =
             JitProgram::load(Arc::new(code), types, &self.shared.code, Arc::clone(maps), &native_helper)
                 .map_err(|error| Error::Publish { program: name.clone(), error })?;

@@ -129,6 +129,14 @@ pub enum Error {
         /// The program's type.
         program: &'static str,
     },
+    /// The buffer has another length than the program was verified for.
+    #[error("the program was verified for a buffer of {verified} bytes, not of {given}")]
+    BufferLength {
+        /// What [`verify::Options::buffer`](crate::verify::Options::buffer) said.
+        verified: u32,
+        /// Length of the buffer it was to run on.
+        given: u64,
+    },
     /// No memory for an input.
     #[error("{0}")]
     Memory(String),

@@ -44,6 +44,8 @@ pub struct Loaded {
     program: Arc<Program>,
     body: Body,
     times: LoadTimes,
+    /// The one length of its buffer that a `memory` program was verified for.
+    buffer: Option<u32>,
 }
 
 /// Holds the thread where it is.
@@ -63,7 +65,10 @@ pub(super) enum Body {
 
 impl Loaded {
     pub(super) fn new(shared: Arc<Shared>, program: Arc<Program>, body: Body, times: LoadTimes) -> Self {
-        Self { shared, program, body, times }
+        Self { shared, program, body, times, buffer: None }
+    }
+    pub(super) fn for_buffer(self, buffer: Option<u32>) -> Self {
+        Self { buffer, ..self }
     }
 
     /// Symbol name.
@@ -123,6 +128,12 @@ impl Loaded {
     pub fn run<C: Context>(&self, context: &mut C) -> Result<u64, Error> {
         if !context.accepts(self.program.prog_type, self.program.attach_type) {
             return Err(Error::ContextType { program: self.program.prog_type.name() });
+        }
+        if let Some(verified) = self.buffer {
+            let given = context.enter().r2;
+            if given != u64::from(verified) {
+                return Err(Error::BufferLength { verified, given });
+            }
         }
         match &self.body {
             #[cfg(feature = "jit")]

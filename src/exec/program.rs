@@ -23,6 +23,8 @@ pub struct JitProgram {
     maps: Arc<[Box<MapHandle>]>,
     prog_type: ProgramType,
     attach_type: u32,
+    /// The one length of the buffer (of a `memory` program) that the code is for.
+    buffer: Option<u32>,
 }
 
 /// Why native code stopped, and at which instruction.
@@ -42,14 +44,14 @@ impl JitProgram {
     /// A symbol nobody provides, or no executable memory.
     pub(crate) fn load(
         code: Arc<CompiledCode>,
-        (prog_type, attach_type): (ProgramType, u32),
+        (prog_type, attach_type, buffer): (ProgramType, u32, Option<u32>),
         memory: &CodeMemory,
         maps: Arc<[Box<MapHandle>]>,
         helpers: &dyn Fn(u32) -> Option<HelperFn>,
     ) -> Result<Self, LinkError> {
         let bindings = Bindings { maps: &maps, helpers, trap_exit: entry::trap_exit as *const () as u64 };
         let linked = link(&code, memory, &bindings)?;
-        Ok(Self { linked, code, maps, prog_type, attach_type })
+        Ok(Self { linked, code, maps, prog_type, attach_type, buffer })
     }
 
     /// Runs the program on a context.
@@ -58,10 +60,12 @@ impl JitProgram {
     /// The program trapped.
     ///
     /// # Panics
-    /// When the context is one of another program type: ask [`Context::accepts`] first.
+    /// When the context is one of another program type: ask [`Context::accepts`] first; when a buffer has another
+    /// length than the program was verified for.
     pub fn run<C: Context>(&self, context: &mut C, host: Host<'_>) -> Result<u64, NativeTrap> {
         assert!(context.accepts(self.prog_type, self.attach_type), "the context fits the program");
         let Entry { r1, r2 } = context.enter();
+        assert!(self.buffer.is_none_or(|len| u64::from(len) == r2), "the buffer has the verified length");
         let cx = ExecContext::new(host, context, r1, &self.maps, Some(entry::trap_exit));
         // SAFETY: INV-2, INV-4: the code comes from a `Verified` program of this type (only the crate itself
         // makes a `JitProgram`), the context is a native one of that type, borrowed for the whole call.

@@ -32,7 +32,7 @@ impl Environment for Nowhere {
 pub(crate) fn load(code: CompiledCode, helpers: &dyn Fn(u32) -> Option<HelperFn>) -> JitProgram {
     JitProgram::load(
         Arc::new(code),
-        (ProgramType::Memory, 0),
+        (ProgramType::Memory, 0, None),
         &CodeMemory::new(),
         Arc::from(Vec::new()),
         helpers,

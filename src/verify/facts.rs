@@ -131,6 +131,8 @@ pub struct Facts {
     pub stack_depth: Vec<u32>,
     /// Stack bytes per subprogram that may be read without having been written: zeroed at entry under policy `user`.
     pub zero_stack: Vec<bool>,
+    /// The one length of the buffer that a program of type `memory` was verified for.
+    pub buffer: Option<u32>,
 }
 
 /// Puts the facts together after acceptance.
@@ -139,6 +141,7 @@ pub(crate) fn build(
     structure: &Structure,
     liveness: &Liveness,
     observed: &mut Observed,
+    buffer: Option<u32>,
 ) -> Facts {
     let count = program.insns.len();
     let subs = program.subprograms.len();
@@ -154,5 +157,6 @@ pub(crate) fn build(
         arguments: (0..subs).map(|sub| liveness.argument_bits(sub)).collect(),
         stack_depth: std::mem::take(&mut observed.stack_depth),
         zero_stack: std::mem::take(&mut observed.zero_stack),
+        buffer,
     }
 }

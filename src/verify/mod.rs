@@ -26,6 +26,8 @@ mod tables;
 
 use std::time::Instant;
 
+use beelift_runtime::ctx::{ContextLayout, ProgramType};
+
 use explore::{Stop, Verifier};
 use liveness::Liveness;
 use observe::Observed;
@@ -141,13 +143,38 @@ fn prove(program: &Program, options: &Options, observed: &mut Observed) -> Resul
     }
     stack_depth::check(program, options, &structure, observed)
         .map_err(|(at, reason)| report::rejected(program, at, reason))?;
-    Ok(facts::build(program, &structure, &liveness, observed))
+    let buffer = options.buffer.filter(|_| program.prog_type == ProgramType::Memory);
+    Ok(facts::build(program, &structure, &liveness, observed, buffer))
 }
 
 /// Where loops through calls are closed.
 fn loop_point(tables: &Tables<'_>, insn: &Insn) -> LoopPoint {
     let _ = (tables, insn);
     LoopPoint::None
+}
+
+/// What the program itself is given.
+fn start(verifier: &mut Verifier<'_>) {
+    let buffer = Register::pointer(Kind::Memory(MemFlags::empty()));
+    let (first, second) = match (verifier.tables.layout, verifier.options.buffer) {
+        (ContextLayout::Memory, None) => {
+            let id = verifier.fresh_id();
+            (Register { nullable: true, id, ..buffer }, Register::unknown())
+        }
+        // Nothing is a null pointer.
+        (ContextLayout::Memory, Some(0)) => (Register::constant(0), Register::constant(0)),
+        (ContextLayout::Memory, Some(len)) => {
+            // Accesses of a program reach no further than that anyway.
+            let size = i32::try_from(len).unwrap_or(i32::MAX);
+            (Register { size, ..buffer }, Register::constant(u64::from(len)))
+        }
+        (ContextLayout::Fields { .. } | ContextLayout::Raw { .. } | ContextLayout::Kernel, _) => {
+            *verifier.state.register_mut(Reg::R1) = Register::pointer(Kind::Context);
+            return;
+        }
+    };
+    *verifier.state.register_mut(Reg::R1) = first;
+    *verifier.state.register_mut(Reg::R2) = second;
 }
 
 fn explore_function(
@@ -161,7 +188,7 @@ fn explore_function(
 ) -> Result<(), Failure> {
     let mut verifier = Verifier::new(program, options, structure, liveness, tables, observed, sub);
     if sub == 0 {
-        *verifier.state.register_mut(Reg::R1) = Register::pointer(Kind::Context);
+        start(&mut verifier);
     } else if let Ok(prototype) = &tables.prototypes[sub] {
         debug_assert_eq!(program.subprograms[sub].linkage, Linkage::Global);
         for (argument, reg) in prototype.arguments.iter().zip(Reg::ARGS) {

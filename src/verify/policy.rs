@@ -15,6 +15,9 @@ pub struct Policy {
     /// Results of divisions and shifts by unknown counts are any number, as Linux takes them, so that
     /// verdicts can be compared. Without it ranges are followed through them.
     pub coarse_arithmetic: bool,
+    /// Division by the immediate zero and immediate shift counts at or past the width are rejected, as Linux does.
+    /// Without it they mean what RFC 9669 says of registers: zero or the dividend, and the count modulo the width.
+    pub strict_immediates: bool,
 }
 
 impl Policy {
@@ -25,9 +28,11 @@ impl Policy {
         allow_uninitialised_stack: true,
         strict_alignment: false,
         coarse_arithmetic: true,
+        strict_immediates: true,
     };
     /// The default in user space: all that `KERNEL` accepts; unproven stack bytes are zeroed.
-    pub const USER: Self = Self { name: "user", coarse_arithmetic: false, ..Self::KERNEL };
+    pub const USER: Self =
+        Self { name: "user", coarse_arithmetic: false, strict_immediates: false, ..Self::KERNEL };
     /// For untrusted tenants: no pointer leaks, no reads of unwritten stack.
     pub const STRICT: Self = Self {
         name: "strict",
@@ -35,6 +40,7 @@ impl Policy {
         allow_uninitialised_stack: false,
         strict_alignment: false,
         coarse_arithmetic: false,
+        strict_immediates: false,
     };
 
     /// The policy of that name.
@@ -74,11 +80,14 @@ pub struct Options {
     pub policy: Policy,
     /// Caps.
     pub limits: Limits,
+    /// Length of the buffer that a program of type `memory` gets: exactly this many bytes can be accessed, and
+    /// the program runs on no other length. Without it nothing is known of the buffer but its length in r2.
+    pub buffer: Option<u32>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { policy: Policy::USER, limits: Limits::default() }
+        Self::with_policy(Policy::USER)
     }
 }
 
@@ -86,6 +95,6 @@ impl Options {
     /// Default limits under a policy.
     #[must_use]
     pub fn with_policy(policy: Policy) -> Self {
-        Self { policy, limits: Limits::default() }
+        Self { policy, limits: Limits::default(), buffer: None }
     }
 }

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "cli")]
 mod cli;
+#[cfg(feature = "cli")]
+mod conformance;
 mod elf;
 #[cfg(feature = "kernel")]
 mod kernel;

@@ -177,7 +177,7 @@ fn mutated_objects_never_panic_or_hang() {
     let first = setting("BEELIFT_MUTATION_SEED", 1);
     // Every copy has time for the limits that matter here: those of memory and depth, not of patience.
     let limits = Limits { processed: 6_000, ..Limits::default() };
-    let options = Options { policy: Policy::USER, limits };
+    let options = Options { limits, ..Options::with_policy(Policy::USER) };
     let (report, progress) = mpsc::channel();
     let worker = std::thread::spawn(move || {
         let originals = EXAMPLES.map(example);

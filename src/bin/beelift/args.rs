@@ -34,6 +34,8 @@ pub(crate) enum Verb {
     Load(Load),
     /// Show what this machine's kernel and this runtime support, side by side.
     Features,
+    /// Plug-in of the public BPF conformance suite: run the bytes on stdin and print r0 in hexadecimal.
+    Conformance(Conformance),
 }
 
 /// Which object and program.
@@ -224,6 +226,26 @@ pub(crate) struct Bench {
     /// Leave the interpreter out.
     #[arg(long)]
     pub(crate) no_interpreter: bool,
+}
+
+/// `conformance`
+#[derive(Args)]
+pub(crate) struct Conformance {
+    /// Memory that r1 points to, in hexadecimal; r2 is its length. Without it both are 0.
+    #[arg(default_value = "")]
+    pub(crate) memory: String,
+    /// Instructions in hexadecimal, instead of those on stdin.
+    #[arg(long, value_name = "HEX")]
+    pub(crate) program: Option<String>,
+    /// The bytes are an ELF object, not bare instructions.
+    #[arg(long)]
+    pub(crate) elf: bool,
+    /// Where to run.
+    #[arg(long, value_enum, default_value = "jit")]
+    pub(crate) engine: Engine,
+    /// Fuel a run may burn in loops without a proven bound.
+    #[arg(long, value_name = "N")]
+    pub(crate) fuel: Option<u64>,
 }
 
 /// `load`

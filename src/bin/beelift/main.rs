@@ -6,6 +6,7 @@
 
 mod args;
 mod capture;
+mod conformance;
 mod dump;
 mod failure;
 mod features;
@@ -55,6 +56,7 @@ fn dispatch(cli: &args::Cli) -> Result<ExitCode, Failure> {
         args::Verb::Dump(args) => dump::dump(args, cli.json),
         args::Verb::Load(args) => load::load(args, cli.json),
         args::Verb::Features => features::features(cli.json),
+        args::Verb::Conformance(args) => conformance::conformance(args, cli.json),
         args::Verb::Run(args) => run::run(args, cli.json),
         args::Verb::Bench(_) => Err(Failure::usage("not built yet")),
     }

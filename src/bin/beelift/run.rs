@@ -109,14 +109,23 @@ fn context_field(program: &Program, name: &str, value: &str) -> Result<(usize, V
 impl Job<'_> {
     fn builder(&self) -> EngineBuilder {
         let world = &self.args.world;
+        let options = Options::with_policy(crate::verify::policy(self.args.policy));
         let mut builder = Engine::builder()
-            .verify(Options::with_policy(crate::verify::policy(self.args.policy)))
+            .verify(Options { buffer: self.buffer(), ..options })
             .link(self.opened.link_options())
             .check_facts(self.args.check_facts);
         if let Some(fuel) = world.fuel {
             builder = builder.fuel(fuel);
         }
         builder
+    }
+
+    /// The length of the buffer of a `memory` program, when all inputs have the same.
+    fn buffer(&self) -> Option<u32> {
+        let length = |input: &input::Input| input.packet.as_ref().map_or(0, Vec::len);
+        let first = length(self.inputs.first()?);
+        let same = self.inputs.iter().all(|input| length(input) == first);
+        u32::try_from(first).ok().filter(|_| same && self.program.prog_type == ProgramType::Memory)
     }
 
     fn types(&self) -> Option<&Btf> {

@@ -22,7 +22,9 @@ impl Verifier<'_> {
         if dst == Reg::R10 {
             return Err(Reason::FramePointerWrite.into());
         }
-        if let Operand::Imm(value) = src {
+        if let Operand::Imm(value) = src
+            && self.options.policy.strict_immediates
+        {
             immediate_is_valid(op, width, value)?;
         }
         if op == AluOp::Neg && target.kind.is_pointer() {
