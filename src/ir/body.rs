@@ -310,7 +310,7 @@ impl Body<'_> {
             return Ok(self.b.call(Target::Function(function), args));
         }
         let after = self.b.func.add_block();
-        let result = self.b.func.add_param(after, Type::I64, self.at);
+        let result = self.b.param(after, self.at);
         let at = self.at;
         let shape = self.program.shape(self.verified, callee);
         let mut inner = Frame::new(&mut self.b, shape, frame.depth + 1, Some(after));
@@ -381,7 +381,7 @@ impl Body<'_> {
         let code = &frame.shape.blocks[to];
         if code.preds != 1 {
             for _ in 0..code.merges.count_ones() {
-                self.b.func.add_param(block, Type::I64, code.start);
+                self.b.param(block, code.start);
             }
         }
         block

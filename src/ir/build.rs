@@ -10,7 +10,7 @@ use beelift_runtime::ctx::ContextLayout;
 
 use super::body::{Body, Frame};
 use super::fold::Builder;
-use super::func::{Function, Type};
+use super::func::Function;
 use super::shape::Shape;
 use super::{Module, Options, Unsupported, passes};
 use crate::isa::{Callee, Insn, InsnId, Reg};
@@ -112,7 +112,7 @@ fn build(
     let taken = if subprogram == 0 { 0b11 } else { verified.facts().arguments[subprogram] };
     for (at, reg) in Reg::ARGS.into_iter().enumerate() {
         if taken >> at & 1 == 1 {
-            frame.state[reg.index()] = b.func.add_param(entry, Type::I64, sub.entry);
+            frame.state[reg.index()] = b.param(entry, sub.entry);
         }
     }
     let mut body = Body { verified, options, program, b, at: InsnId(sub.entry.0), lookups: Vec::new() };

@@ -30,6 +30,9 @@ pub(crate) struct Builder {
     /// Set while a division is built.
     pub(crate) divisor: Divisor,
     floating: FastMap<(Op, Type), Value>,
+    /// Low half of each value that has one, and where values are defined.
+    halves: FastMap<Value, Value>,
+    homes: Vec<BlockId>,
 }
 
 impl Builder {
@@ -40,14 +43,45 @@ impl Builder {
             insn: InsnId(0),
             divisor: Divisor::default(),
             floating: FastMap::default(),
+            halves: FastMap::default(),
+            homes: Vec::new(),
         }
     }
 
     /// An operation in the current block, as it is.
     pub(crate) fn emit(&mut self, op: Op, ty: Type) -> Value {
+        self.emit_in(self.block, op, ty)
+    }
+
+    fn emit_in(&mut self, block: BlockId, op: Op, ty: Type) -> Value {
         let value = self.func.add(op, ty, self.insn);
-        self.func.blocks[self.block.index()].nodes.push(value);
+        self.func.blocks[block.index()].nodes.push(value);
+        self.live_at(value, block);
         value
+    }
+
+    /// A new parameter of a block.
+    pub(crate) fn param(&mut self, block: BlockId, insn: InsnId) -> Value {
+        let value = self.func.add_param(block, Type::I64, insn);
+        self.live_at(value, block);
+        value
+    }
+
+    fn live_at(&mut self, value: Value, block: BlockId) {
+        self.homes.resize(value.index() + 1, BlockId(0));
+        self.homes[value.index()] = block;
+    }
+
+    /// The low half of a value, taken once, in the block that defines the value: it costs nothing there, and
+    /// everyone then speaks of the same thing.
+    fn half(&mut self, value: Value) -> Value {
+        if let Some(&half) = self.halves.get(&value) {
+            return half;
+        }
+        let home = self.homes.get(value.index()).copied().unwrap_or(BlockId(0));
+        let half = self.emit_in(home, Op::Unary(UnaryOp::Reduce, value), Type::I32);
+        self.halves.insert(value, half);
+        half
     }
 
     /// A value that needs no place in a block: constants and addresses. Equal ones are one value.
@@ -104,6 +138,7 @@ impl Builder {
     pub(crate) fn unary(&mut self, op: UnaryOp, ty: Type, value: Value) -> Value {
         match self.fold_unary(op, ty, value) {
             Some(folded) => folded,
+            None if op == UnaryOp::Reduce => self.half(value),
             None => self.emit(Op::Unary(op, value), ty),
         }
     }
