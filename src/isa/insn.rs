@@ -2,6 +2,7 @@
 //!
 //! Immediates are sign-extended by `decode`, so no consumer ever sees a raw `imm`. Every `match` on these
 //! enums in the crate is exhaustive, without a `_` arm: a new variant makes the compiler list the work.
+#![forbid(unsafe_code)]
 
 use super::InsnId;
 

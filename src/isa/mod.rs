@@ -6,6 +6,7 @@
 //!
 //! Indexing: a [`Pc`] counts 8-byte slots as the kernel prints them; an [`InsnId`] counts decoded
 //! instructions (a wide immediate takes two slots and is one instruction).
+#![forbid(unsafe_code)]
 
 pub mod asm;
 mod concrete;

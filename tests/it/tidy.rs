@@ -23,13 +23,8 @@ const ROWS: &[(&str, u8)] = &[
 const SIDEWAYS: &[(&str, &str)] = &[("elf", "btf"), ("codegen", "ir")];
 
 /// Where `unsafe` may stand.
-const ROOMS: &[&str] = &[
-    "src/exec/",
-    "src/kernel/sys.rs",
-    "src/kernel/sys/",
-    "runtime/src/mem/",
-    "runtime/src/helper/shim.rs",
-];
+const ROOMS: &[&str] =
+    &["src/exec/", "src/kernel/sys.rs", "src/kernel/sys/", "runtime/src/mem/", "runtime/src/helper/shim.rs"];
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -89,6 +84,9 @@ fn modules_use_only_rows_below_them() {
             continue;
         };
         let Some(own) = row(module) else { continue };
+        if path.ends_with("/tests.rs") || path.ends_with("/testing.rs") {
+            continue;
+        }
         let text = code(&text);
         // Unit tests may look upwards: a layer is tested with what stands on it.
         let text = text.split("#[cfg(test)]").next().unwrap_or_default();
@@ -109,7 +107,10 @@ fn unsafe_code_lives_in_its_rooms() {
     let mut broken = Vec::new();
     for (path, text) in all_sources() {
         let in_room = ROOMS.iter().any(|room| path.starts_with(room));
-        let uses = code(&text).split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == "unsafe");
+        let text_only = code(&text);
+        let uses = ["unsafe {", "unsafe fn", "unsafe impl", "unsafe trait"]
+            .iter()
+            .any(|use_| text_only.contains(use_));
         if uses && !in_room {
             broken.push(format!("{path}: unsafe outside the rooms"));
         }
@@ -118,7 +119,8 @@ fn unsafe_code_lives_in_its_rooms() {
             let folder = path.trim_end_matches("mod.rs").trim_end_matches(".rs");
             room.starts_with(folder) || path.ends_with("lib.rs")
         });
-        if !in_room && !holds_room && !text.contains("#![forbid(unsafe_code)]") {
+        let tests_only = path.ends_with("/tests.rs");
+        if !in_room && !holds_room && !tests_only && !text.contains("#![forbid(unsafe_code)]") {
             broken.push(format!("{path}: no #![forbid(unsafe_code)]"));
         }
     }
@@ -177,28 +179,26 @@ fn readme_and_architecture_stay_short() {
 }
 
 #[test]
-fn instructions_are_matched_without_a_catch_all() {
-    // `_ =>` inside a match on the instruction enums hides the work a new variant makes.
+fn engines_match_instructions_without_a_catch_all() {
+    // `_ =>` in a match on `Insn` hides the work that a new variant makes.
+    let exhaustive = ["src/isa/", "src/interp/", "src/ir/body.rs", "src/verify/check/step.rs"];
     let mut broken = Vec::new();
     for (path, text) in all_sources() {
+        if !exhaustive.iter().any(|start| path.starts_with(start)) {
+            continue;
+        }
         let text = code(&text);
-        for start in ["match insn {", "match *insn {", "match op {"] {
+        for start in ["match insn {", "match *insn {"] {
             for piece in text.split(start).skip(1) {
-                let mut depth = 1_usize;
-                let body: String = piece
-                    .chars()
-                    .take_while(|&letter| {
-                        depth += usize::from(letter == '{');
-                        depth -= usize::from(letter == '}');
-                        depth > 0
-                    })
-                    .collect();
-                let mut level = 0_i32;
-                for line in body.lines() {
-                    if level == 0 && line.trim_start().starts_with("_ =>") {
+                let mut level = 1_i32;
+                for line in piece.lines() {
+                    if level == 1 && line.trim_start().starts_with("_ =>") {
                         broken.push(format!("{path}: `_ =>` in `{start}`"));
                     }
                     level += line.matches('{').count() as i32 - line.matches('}').count() as i32;
+                    if level <= 0 {
+                        break;
+                    }
                 }
             }
         }
