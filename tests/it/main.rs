@@ -1,13 +1,18 @@
 //! What a user of the library does, against the public interface: one binary, one module a subject.
 
+#[cfg(feature = "jit")]
+mod api;
 #[cfg(feature = "cli")]
 mod cli;
 #[cfg(feature = "cli")]
 mod conformance;
 mod elf;
+mod examples;
 #[cfg(feature = "kernel")]
 mod kernel;
 mod random;
 mod require;
+
 #[cfg(feature = "jit")]
 mod robust;
+mod tidy;

@@ -10,7 +10,12 @@ pub(crate) fn kernel(what: &str) -> bool {
     }
     let reason = format!("{what}: bpf(2) is not permitted");
     assert!(std::env::var_os("BEELIFT_REQUIRE_KERNEL").is_none(), "{reason}");
+    skip(&reason);
+    false
+}
+
+/// Says, loudly, that a test does not run.
+pub(crate) fn skip(reason: &str) {
     // Not `eprintln!`: the test harness swallows that in passing tests.
     let _ = writeln!(std::io::stderr(), "SKIPPED: {reason}");
-    false
 }

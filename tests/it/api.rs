@@ -1,0 +1,100 @@
+//! The library as an embedder uses it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use beelift::{Choice, Engine, Error, MemoryContext, Object, Packet, ProgramType, XdpContext};
+
+fn firewall() -> Object {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/firewall.bpf.o");
+    Object::parse(&std::fs::read(path).expect("the example")).expect("an object")
+}
+
+/// An IPv4 TCP frame to `port`.
+fn tcp_to(port: u16) -> Vec<u8> {
+    let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0, 0x45, 0, 0, 40, 0, 0, 0, 0, 64, 6, 0, 0];
+    frame.extend([192, 0, 2, 1, 10, 0, 0, 1, 0x30, 0x39]);
+    frame.extend(port.to_be_bytes());
+    frame.extend([0, 0, 0, 1, 0, 0, 0, 0, 0x50, 2, 0, 0, 0, 0, 0, 0]);
+    frame
+}
+
+#[test]
+fn a_global_set_before_loading_is_what_the_program_sees() {
+    for choice in [Choice::Jit, Choice::Interpreter] {
+        let mut object = firewall();
+        object.set_global("trap_port", &2323_u16.to_le_bytes()).expect("a u16");
+        let loaded =
+            Engine::builder().backend(choice).build().expect("an engine").load(&object).expect("loads");
+        let program = loaded.program("firewall").expect("the program");
+        let mut packet = Packet::new(1514).expect("memory");
+        let mut run = |port| {
+            packet.set(&tcp_to(port)).expect("fits");
+            program.run(&mut XdpContext::new(&mut packet)).expect("runs")
+        };
+        assert_eq!(run(23), 2);
+        assert_eq!(run(2323), 1);
+        assert_eq!(run(80), 1, "the source is blocked now");
+    }
+}
+
+#[test]
+fn many_threads_share_a_program_and_lose_no_count() {
+    const RUNS: u64 = 2000;
+    let loaded = Engine::new().expect("an engine").load(&firewall()).expect("loads");
+    let program = loaded.program("firewall").expect("the program");
+    let finished = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let mut packet = Packet::new(1514).expect("memory");
+                for _ in 0..RUNS {
+                    packet.set(&[0; 60]).expect("fits");
+                    loop {
+                        match program.run(&mut XdpContext::new(&mut packet)) {
+                            Ok(action) => break assert_eq!(action, 2),
+                            // More threads than CPU slots: the others finish soon.
+                            Err(Error::NoCpuSlot { .. }) => std::thread::yield_now(),
+                            Err(error) => panic!("{error}"),
+                        }
+                    }
+                    finished.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    assert_eq!(finished.load(Ordering::Relaxed), 4 * RUNS);
+    let counters = loaded.map("counters").expect("the map").typed::<u32, [u64; 2]>().expect("its types");
+    let packets: u64 = counters.per_cpu(&1).expect("readable").iter().map(|counter| counter[0]).sum();
+    assert_eq!(packets, 4 * RUNS, "per-CPU counters need no atomics because a slot has one owner");
+}
+
+#[test]
+fn code_memory_is_given_back() {
+    let engine = Engine::new().expect("an engine");
+    let first = engine.load(&firewall()).expect("loads");
+    let used = engine.code_bytes();
+    assert!(used > 0);
+    drop(engine.load(&firewall()).expect("loads"));
+    assert_eq!(engine.code_bytes(), used);
+    drop(first);
+    assert_eq!(engine.code_bytes(), 0);
+}
+
+#[test]
+fn mistakes_are_errors_that_name_what_there_is() {
+    let engine = Engine::builder().backend(Choice::Jit).build().expect("an engine");
+    let mut object = firewall();
+    assert!(object.set_global("no_such", &[0]).unwrap_err().to_string().contains("no_such"));
+    assert!(object.set_global("trap_port", &[0]).is_err(), "one byte for a u16");
+    let error = engine.load_programs(&object, &["frewall"]).unwrap_err().to_string();
+    assert!(error.contains("frewall") && error.contains("firewall"), "{error}");
+    let loaded = engine.load(&object).expect("loads");
+    let error = loaded.map("countrs").unwrap_err().to_string();
+    assert!(error.contains("counters"), "{error}");
+    let counters = loaded.map("counters").expect("the map");
+    assert!(matches!(counters.typed::<u32, u64>(), Err(Error::MapSize { wanted: 16, .. })));
+    let program = loaded.program("firewall").expect("the program");
+    let mut context = MemoryContext::from_bytes(&[1, 2, 3]).expect("memory");
+    assert!(matches!(program.run(&mut context), Err(Error::ContextType { .. })));
+    assert_eq!(program.program().prog_type, ProgramType::Xdp);
+}
