@@ -16,11 +16,11 @@ use super::observe::Observed;
 use super::policy::Options;
 use super::precision::{Found, Marks, NONE, Note, Trace, Wanted, backtrack};
 use super::report::Reason;
-use super::state::{Exactness, Frame, IdMap, Kind, Register, State, covers};
+use super::state::{Exactness, Frame, IdMap, Kind, Register, Stack, State, covers};
 use super::structure::Structure;
 use super::tables::Tables;
 use crate::isa::effects::RegSet;
-use crate::isa::{Insn, InsnId, Reg};
+use crate::isa::{Callee, Insn, InsnId, Reg};
 use crate::link::Program;
 
 /// Why exploration stops early.
@@ -115,6 +115,8 @@ pub(crate) struct Verifier<'a> {
     last_jumps: u64,
     last_processed: u64,
     remembered: u64,
+    /// Callbacks that run later and were walked already, by function and map.
+    pub(crate) asynchronous: Vec<(usize, super::state::MapRef)>,
     /// Whether the function verified alone is a global one (else: the program itself).
     pub(crate) is_global_function: bool,
 }
@@ -159,6 +161,7 @@ impl<'a> Verifier<'a> {
             last_jumps: 0,
             last_processed: 0,
             remembered: 0,
+            asynchronous: Vec::new(),
             is_global_function: subprogram != 0,
         }
     }
@@ -169,9 +172,20 @@ impl<'a> Verifier<'a> {
         self.next_id
     }
 
-    /// Whether the call at r1 is the `next` of an iterator that still yields; `None` elsewhere.
+    /// Whether the call at hand is the `next` of an iterator that still yields; `None` elsewhere.
     fn iterator_at_call(&self) -> Option<bool> {
-        None
+        let Insn::Call(Callee::Kfunc { kfunc, .. }) = self.program.insns[self.at.index()] else {
+            return None;
+        };
+        if !self.tables.is_iterator_next(kfunc) {
+            return None;
+        }
+        let pointer = self.state.register(Reg::R1);
+        let Kind::Stack(frame) = pointer.kind else { return Some(false) };
+        let off = pointer.constant_offset().filter(|off| (-512..0).contains(off));
+        let slot = off.map(|off| Stack::place(off).0);
+        let special = slot.and_then(|slot| self.state.frames[usize::from(frame)].stack.slot(slot).special);
+        Some(special.is_some_and(|special| special.active))
     }
 
     /// Walks all paths from the start state.
@@ -626,19 +640,60 @@ impl<'a> Verifier<'a> {
         self.trace.note(self.state.trace, note);
     }
 
-    /// The remembered state at the same instruction that is nearest on the current path.
-    pub(crate) fn previous_visit(&self, insn: InsnId) -> Option<&State> {
-        let mut up = self.state.parent;
+    /// The remembered state at the same instruction and depth that is nearest on the current path.
+    fn previous_visit(&self, insn: InsnId, from: u32) -> Option<&Checkpoint> {
+        let mut up = from;
         while let Some(checkpoint) = self.checkpoints.get(up as usize) {
             if checkpoint.insn == insn
                 && let Some(state) = &checkpoint.state
                 && state.frames.len() == self.state.frames.len()
+                && state.frames.iter().zip(&self.state.frames).all(|(a, b)| a.call_site == b.call_site)
             {
-                return Some(state);
+                return Some(checkpoint);
             }
             up = checkpoint.parent;
         }
         None
+    }
+
+    /// Numbers that differ from the last visit of an instruction, and that nothing relied on there, become any
+    /// number: a loop through it is found closed instead of being walked turn by turn.
+    pub(crate) fn widen_unlike_before(&mut self, insn: InsnId) {
+        let mut state = self.state.clone();
+        self.widen(self.previous_visit(insn, self.state.parent), &mut state);
+        self.state = state;
+    }
+
+    /// The same for a turn of the loop at the current instruction, where a state was remembered just now.
+    pub(crate) fn widen_unlike_last_turn(&self, turn: &mut State) {
+        let newest = self.checkpoints.get(self.state.parent as usize);
+        let before = newest.map_or(NONE, |checkpoint| checkpoint.parent);
+        self.widen(self.previous_visit(self.at, before), turn);
+    }
+
+    fn widen(&self, before: Option<&Checkpoint>, state: &mut State) {
+        let Some(Checkpoint { state: Some(old), marks, .. }) = before else { return };
+        for (depth, before) in old.frames.iter().enumerate() {
+            let marks = marks.get(depth).copied().unwrap_or_default();
+            let differs =
+                |old: &Register, new: &Register| old.is_scalar() && new.is_scalar() && old.value != new.value;
+            for index in 0..Reg::COUNT {
+                let new = &state.frames[depth].registers[index];
+                if marks.registers >> index & 1 == 0 && differs(&before.registers[index], new) {
+                    state.frame_mut(depth).registers[index] = Register::unknown();
+                }
+            }
+            for index in 0..before.stack.len() {
+                let (old, new) = (before.stack.slot(index), state.frames[depth].stack.slot(index));
+                if marks.slots >> index & 1 == 0
+                    && old.is_scalar_spill()
+                    && new.is_scalar_spill()
+                    && differs(&old.spilled, &new.spilled)
+                {
+                    state.frame_mut(depth).stack_mut().slot_mut(index).spilled = Register::unknown();
+                }
+            }
+        }
     }
 }
 

@@ -36,7 +36,7 @@ use state::{Kind, MemFlags, Register};
 use structure::{LoopPoint, Structure};
 use tables::Tables;
 
-use crate::isa::{Insn, InsnId, Reg};
+use crate::isa::{Callee, Insn, InsnId, Reg};
 use crate::link::{Linkage, Program};
 pub use facts::Facts;
 pub use policy::{Limits, Options, Policy};
@@ -149,8 +149,11 @@ fn prove(program: &Program, options: &Options, observed: &mut Observed) -> Resul
 
 /// Where loops through calls are closed.
 fn loop_point(tables: &Tables<'_>, insn: &Insn) -> LoopPoint {
-    let _ = (tables, insn);
-    LoopPoint::None
+    match insn {
+        Insn::Call(Callee::Helper(id)) if check::calls_back(*id) => LoopPoint::Force,
+        Insn::Call(Callee::Kfunc { kfunc, .. }) if tables.is_iterator_next(*kfunc) => LoopPoint::Force,
+        _ => LoopPoint::None,
+    }
 }
 
 /// What the program itself is given.

@@ -360,6 +360,10 @@ fn call(callee: Callee, note: Note, wanted: &mut Wanted) -> Found {
             if wanted.count == 0 || inner.slots != 0 {
                 return Found::Lost;
             }
+            // The context that a callback gets is the caller's r3; other arguments come from the helper.
+            if inner.registers & (1 << Reg::R2.index() | 1 << Reg::R4.index()) != 0 {
+                wanted.frames[wanted.count - 1].registers |= 1 << Reg::R3.index();
+            }
         }
         Note::Plain | Note::Slot(..) | Note::Links(_) | Note::Returned | Note::ReturnedCallback => {
             let _ = callee;

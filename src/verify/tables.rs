@@ -10,8 +10,8 @@ use beelift_runtime::map::SpecialKind;
 
 use super::prototype::{Problem, Prototype};
 use super::state::MapRef;
-use crate::isa::{Callee, Insn, MapSlot};
-use crate::link::Program;
+use crate::isa::{Callee, Insn, KfuncSlot, MapSlot};
+use crate::link::{Kfunc, Program};
 
 /// `BPF_F_SLEEPABLE` of `prog_flags`.
 const SLEEPABLE: u32 = 1 << 4;
@@ -19,6 +19,7 @@ const SLEEPABLE: u32 = 1 << 4;
 /// Look-ups for one program.
 pub(crate) struct Tables<'a> {
     program_type: ProgramType,
+    kfuncs: &'a [Kfunc],
     maps: Vec<&'a MapDef>,
     slots: usize,
     inner: Vec<Option<MapRef>>,
@@ -49,6 +50,7 @@ impl<'a> Tables<'a> {
         let program_type = program.prog_type;
         Self {
             program_type,
+            kfuncs: &program.kfuncs,
             maps,
             slots,
             inner,
@@ -60,6 +62,12 @@ impl<'a> Tables<'a> {
         }
     }
 
+    /// Whether a kfunc steps an open-coded iterator.
+    pub(crate) fn is_iterator_next(&self, kfunc: KfuncSlot) -> bool {
+        self.kfuncs
+            .get(kfunc.0 as usize)
+            .is_some_and(|kfunc| kfunc.name.starts_with("bpf_iter_") && kfunc.name.ends_with("_next"))
+    }
     /// Definition of a map.
     pub(crate) fn map(&self, map: MapRef) -> &'a MapDef {
         self.maps[map.0 as usize]

@@ -12,6 +12,7 @@ use crate::verify::report::Reason;
 use crate::verify::state::{Byte, Kind, MemFlags, Register, SockKind, Stack};
 use beelift_runtime::ctx::ContextLayout;
 use beelift_runtime::helper::{ArgKind, HelperFlags, MemAccess, SockKind as SockArgument};
+use beelift_runtime::map::SpecialKind;
 use beelift_runtime::{MapDef, MapKind};
 
 impl Verifier<'_> {
@@ -92,6 +93,10 @@ impl Verifier<'_> {
             ArgKind::None | ArgKind::Anything => Ok(()),
             ArgKind::Map => match register.kind {
                 Kind::Map(map) if !register.nullable => {
+                    // A timer belongs to the map that it lies in.
+                    if call.map.is_some_and(|timer| timer != (map, register.owner)) {
+                        return Err(Reason::TimerOfOtherMap { reg }.into());
+                    }
                     call.map = Some((map, register.owner));
                     Ok(())
                 }
@@ -184,11 +189,11 @@ impl Verifier<'_> {
                 }
                 _ => Err(self.expected(reg, "a socket", &register)),
             },
-            ArgKind::Timer
-            | ArgKind::Dynptr { .. }
-            | ArgKind::BtfId { .. }
-            | ArgKind::Kptr
-            | ArgKind::PercpuBtfId => Err(Stop::Unsupported(helper.name.to_owned())),
+            ArgKind::Timer => self.timer(reg, &register, call),
+            ArgKind::Dynptr { role, kind } => self.dynptr_argument(reg, &register, role, kind, call),
+            ArgKind::BtfId { .. } | ArgKind::Kptr | ArgKind::PercpuBtfId => {
+                Err(Stop::Unsupported(helper.name.to_owned()))
+            }
         }
     }
 
@@ -387,6 +392,20 @@ impl Verifier<'_> {
         let value = slot.spilled.value.constant()?;
         self.rely_on_slot(frame, index);
         Some(value & u64::from(u32::MAX))
+    }
+
+    /// A timer in a map value.
+    fn timer(&self, reg: Reg, register: &Register, call: &mut CallState) -> Check {
+        let Kind::MapValue(map) = register.kind else { return Err(self.expected(reg, "a timer", register)) };
+        let def = self.tables.map(map);
+        let timer = def.fields.iter().find(|field| field.kind == SpecialKind::Timer);
+        if register.nullable
+            || timer.is_none_or(|field| register.constant_offset() != Some(i64::from(field.offset)))
+        {
+            return Err(self.expected(reg, "a timer", register));
+        }
+        call.map = Some((map, register.owner));
+        Ok(())
     }
 
     /// A string in a frozen map, which ends inside it.

@@ -1,9 +1,30 @@
-//! Calls that call back.
+//! Calls that call back: the callback is walked any number of times, from the call and back to it.
+//!
+//! One path goes on behind the call, another enters the callback and comes back to the call, which is then
+//! checked again in the state that the callback left. The loop is closed when a state comes back that an
+//! earlier one at the call covers; numbers that nothing relied on are widened, so that this happens soon.
 #![forbid(unsafe_code)]
 
+use std::rc::Rc;
+
 use super::helper::{CallState, Called};
-use crate::isa::{InsnId, KfuncSlot};
+use crate::isa::{InsnId, Reg};
 use crate::verify::explore::{Check, Next, Stop, Verifier};
+use crate::verify::precision::{NONE, Note};
+use crate::verify::report::Reason;
+use crate::verify::state::{Callback, Frame, Kind, MapRef, Register, State};
+
+/// Helpers that call back, and how.
+mod id {
+    pub(super) const FOR_EACH_MAP_ELEM: u32 = 164;
+    pub(super) const TIMER_SET_CALLBACK: u32 = 170;
+    pub(super) const LOOP: u32 = 181;
+}
+
+/// Whether a helper calls back before it returns.
+pub(crate) const fn calls_back(helper: u32) -> bool {
+    matches!(helper, id::FOR_EACH_MAP_ELEM | id::LOOP)
+}
 
 impl Verifier<'_> {
     /// A helper that calls a subprogram back.
@@ -11,19 +32,107 @@ impl Verifier<'_> {
         &mut self,
         helper: &Called,
         callback: usize,
-        call: CallState,
+        mut call: CallState,
     ) -> Check<Next> {
-        let _ = (callback, call);
-        Err(Stop::Unsupported(helper.name.to_owned()))
+        call.fact.callback = Some(self.program.subprograms[callback].entry);
+        call.fact.stack_escapes = true;
+        self.observed.entered[callback] = true;
+        match helper.id {
+            id::LOOP => {
+                // Whether there is another turn is decided by the count.
+                self.rely_on(Reg::R1);
+                let count = *self.state.register(Reg::R1);
+                let most = if count.is_scalar() { count.value.umax() } else { u64::MAX };
+                if u64::from(self.state.current().callback_depth) < most {
+                    let context = *self.state.register(Reg::R3);
+                    self.push_callback(callback, &[(Reg::R1, Register::unknown()), (Reg::R2, context)])?;
+                } else {
+                    self.state.current_mut().callback_depth = 0;
+                }
+            }
+            id::FOR_EACH_MAP_ELEM => {
+                let Some((map, owner)) = call.map else {
+                    return Err(Reason::NoMapArgument { reg: Reg::R1 }.into());
+                };
+                let context = *self.state.register(Reg::R3);
+                let arguments = element(map, owner, Some(context));
+                self.push_callback(callback, &arguments)?;
+            }
+            id::TIMER_SET_CALLBACK => {
+                let Some((map, owner)) = call.map else {
+                    return Err(Reason::NoMapArgument { reg: Reg::R1 }.into());
+                };
+                self.push_asynchronous(callback, map, owner)?;
+            }
+            _ => return Err(Stop::Unsupported(helper.name.to_owned())),
+        }
+        self.finish_helper(helper, call)
     }
 
-    pub(super) fn kfunc_call(&mut self, kfunc: KfuncSlot) -> Check<Next> {
-        let name = self.program.kfuncs.get(kfunc.0 as usize).map_or("?", |kfunc| &kfunc.name);
-        Err(Stop::Unsupported(format!("kfunc {name}")))
+    /// A path into the callback, which comes back to the call.
+    fn push_callback(&mut self, callback: usize, arguments: &[(Reg, Register)]) -> Check {
+        let depth = self.state.frames.len();
+        if depth >= self.options.limits.frames as usize {
+            return Err(Reason::TooManyFrames { limit: self.options.limits.frames }.into());
+        }
+        let mut entered = self.state.clone();
+        let step = self.trace.push(entered.trace, self.at, NONE);
+        self.trace.note(step, Note::EnteredCallback);
+        entered.trace = step;
+        entered.callback_unroll += 1;
+        entered.current_mut().callback_depth += 1;
+        let mut frame = Frame::new(depth as u8, callback as u32, self.at); // at most 8 frames, 256 subprograms
+        frame.callback = Some(Callback { returns: (0, 1), asynchronous: false });
+        for (reg, register) in arguments {
+            frame.registers[reg.index()] = *register;
+        }
+        entered.frames.push(Rc::new(frame));
+        entered.written[depth] = u64::MAX;
+        let entry = self.program.subprograms[callback].entry;
+        self.push_pending(entered, entry)?;
+        self.state.current_mut().callback_depth = 0;
+        Ok(())
     }
 
-    /// After a callback: numbers that change from call to call are widened, so that the loop is found closed.
+    /// A callback that runs later, on a stack of its own.
+    fn push_asynchronous(&mut self, callback: usize, map: MapRef, owner: u32) -> Check {
+        let key = (callback, map);
+        if self.asynchronous.contains(&key) {
+            return Ok(());
+        }
+        self.asynchronous.push(key);
+        let entry = self.program.subprograms[callback].entry;
+        let mut frame = Frame::new(0, callback as u32, entry); // at most 256 subprograms
+        frame.callback = Some(Callback { returns: (0, 0), asynchronous: true });
+        for (reg, register) in element(map, owner, None) {
+            frame.registers[reg.index()] = register;
+        }
+        let state = State {
+            frames: vec![Rc::new(frame)],
+            references: Rc::default(),
+            parent: NONE,
+            trace: NONE,
+            written: [u64::MAX, 0, 0, 0, 0, 0, 0, 0],
+            may_goto_depth: 0,
+            callback_unroll: self.state.callback_unroll + 1,
+        };
+        self.push_pending(state, entry)
+    }
+
+    /// After a callback: numbers that change from call to call, and that nothing relied on, are widened.
     pub(super) fn widen_after_callback(&mut self, call_site: InsnId) {
-        let _ = call_site;
+        self.widen_unlike_before(call_site);
     }
+}
+
+/// Arguments of a callback for an element of a map: map, key, value, context.
+fn element(map: MapRef, owner: u32, context: Option<Register>) -> [(Reg, Register); 4] {
+    let handle = Register { owner, ..Register::pointer(Kind::Map(map)) };
+    let value = Register { owner, ..Register::pointer(Kind::MapValue(map)) };
+    [
+        (Reg::R1, handle),
+        (Reg::R2, Register::pointer(Kind::MapKey(map))),
+        (Reg::R3, value),
+        (Reg::R4, context.unwrap_or(Register::UNINIT)),
+    ]
 }

@@ -15,8 +15,8 @@ impl Verifier<'_> {
     pub(super) fn exit(&mut self) -> Check<Next> {
         let depth = self.state.depth();
         let callback = self.state.current().callback;
-        if depth == 0 || callback.is_some() {
-            self.nothing_held("exit", depth == 0)?;
+        if depth == 0 {
+            self.nothing_held("exit", true)?;
         }
         if depth > 0 {
             return self.leave_frame();
@@ -30,7 +30,12 @@ impl Verifier<'_> {
             in_range(&result, callback.returns.0, callback.returns.1)?;
             return Ok(Next::End);
         }
-        let result = self.read(Reg::R0)?;
+        self.returns_from_program(Reg::R0)
+    }
+
+    /// The register holds what the program may return.
+    pub(super) fn returns_from_program(&mut self, reg: Reg) -> Check<Next> {
+        let result = self.read(reg)?;
         if self.leaks(&result) {
             return Err(Reason::PointerLeak { into: "the return value" }.into());
         }
@@ -44,7 +49,7 @@ impl Verifier<'_> {
             if !result.is_scalar() {
                 return Err(Reason::ReturnsPointer.into());
             }
-            self.rely_on(Reg::R0);
+            self.rely_on(reg);
             in_range(&result, min, max)?;
         }
         Ok(Next::End)

@@ -4,12 +4,13 @@
 use std::rc::Rc;
 
 use super::alu::MAX_VARIABLE_OFFSET;
+use super::dynptr::Dynptr;
 use crate::isa::Reg;
 use crate::verify::domain::Scalar;
 use crate::verify::explore::{Check, Next, Stop, Verifier};
 use crate::verify::facts::CallFact;
 use crate::verify::report::Reason;
-use crate::verify::state::{Kind, MapRef, MemFlags, Register, Resource, ResourceKind, SockKind};
+use crate::verify::state::{DynptrType, Kind, MapRef, MemFlags, Register, Resource, ResourceKind, SockKind};
 use beelift_runtime::MapKind;
 use beelift_runtime::helper::{HelperFlags, Proto, RetKind};
 
@@ -22,6 +23,7 @@ pub(super) mod id {
     pub(crate) const SPIN_UNLOCK: u32 = 94;
     pub(crate) const KPTR_XCHG: u32 = 194;
     pub(crate) const SNPRINTF: u32 = 165;
+    pub(crate) const DYNPTR_WRITE: u32 = 202;
 }
 
 /// The helper called, with the prototype it has for this program type.
@@ -56,6 +58,12 @@ pub(super) struct CallState {
     pub(super) filled: Vec<(usize, i64, i64)>,
     /// Stack bytes that the helper may write or leave as they are.
     pub(super) touched: Vec<(usize, i64, i64)>,
+    /// Dynptr that the helper makes.
+    pub(super) dynptr_made: Option<(Reg, DynptrType)>,
+    /// Dynptr that the helper uses.
+    pub(super) dynptr: Option<Dynptr>,
+    /// Whether that dynptr ends here.
+    pub(super) dynptr_released: bool,
     /// Facts for the code generator.
     pub(super) fact: CallFact,
 }
@@ -86,10 +94,30 @@ impl Verifier<'_> {
         if let Some(reg) = call.released {
             self.release(reg, &call)?;
         }
+        self.dynptr_effects(helper, &call)?;
         if let Some(callback) = call.callback {
             return self.helper_with_callback(helper, callback, call);
         }
         self.finish_helper(helper, call)
+    }
+
+    fn dynptr_effects(&mut self, helper: &Called, call: &CallState) -> Check {
+        if let Some((reg, kind)) = call.dynptr_made {
+            if kind == DynptrType::Local && !matches!(self.state.register(Reg::R1).kind, Kind::MapValue(_)) {
+                let found = self.state.register(Reg::R1).kind.name();
+                return Err(Reason::ArgumentType { reg: Reg::R1, expected: "a map value", found }.into());
+            }
+            let register = *self.state.register(reg);
+            self.make_dynptr(reg, &register, kind, None)?;
+        }
+        let Some(dynptr) = call.dynptr else { return Ok(()) };
+        if call.dynptr_released {
+            self.end_dynptr(dynptr)?;
+        }
+        if helper.id == id::DYNPTR_WRITE && dynptr.kind == DynptrType::Skb {
+            self.forget_packet();
+        }
+        Ok(())
     }
 
     /// Result and effects of a helper whose arguments are fine.
@@ -201,6 +229,10 @@ impl Verifier<'_> {
                     }
                 }
                 value
+            }
+            RetKind::AllocMemOrNull if call.dynptr.is_some() => {
+                let Some(dynptr) = call.dynptr else { return Ok(Register::UNINIT) };
+                return self.dynptr_memory(dynptr, call.alloc_size, false);
             }
             RetKind::AllocMemOrNull | RetKind::RingbufMemOrNull => {
                 let size =

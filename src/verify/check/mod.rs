@@ -10,14 +10,18 @@ mod branch;
 mod call;
 mod callback;
 mod context;
+mod dynptr;
 mod exit;
 mod format;
 mod helper;
+mod kfunc;
 mod lock;
 pub(crate) mod memory;
 mod packet;
 mod stack;
 mod step;
+
+pub(crate) use callback::calls_back;
 
 use super::state::{Special, State};
 

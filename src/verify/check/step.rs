@@ -55,11 +55,11 @@ impl Verifier<'_> {
                 self.count_jump();
                 self.observed.edge(self.at, false);
                 self.observed.edge(self.at, true);
-                let mut taken = self.state.clone();
-                self.state.may_goto_depth += 1;
-                taken.may_goto_depth = self.state.may_goto_depth - 1;
-                self.push_pending(taken, to)?;
-                Ok(next)
+                let mut turn = self.state.clone();
+                self.widen_unlike_last_turn(&mut turn);
+                turn.may_goto_depth += 1;
+                self.push_pending(turn, self.at.next())?;
+                Ok(Next::To(to))
             }
             Insn::AddrSpaceCast { dst, src, .. } => {
                 self.read(src)?;

@@ -105,6 +105,13 @@ reasons! {
     MapKindForHelper { map: String, kind: MapKind, name: &'static str } = "map_kind", "{name} does not serve map `{map}` ({kind})";
     MapForProgram { map: String, what: &'static str, program_type: ProgramType } = "map_for_program", "map `{map}` holds {what}, which is not for {program_type} programs";
     GlobalPrototype { what: String } = "global_prototype", "{what}";
+    TimerOfOtherMap { reg: Reg } = "timer_of_other_map", "the timer does not lie in the map in {reg}";
+    NotADynptr { reg: Reg } = "not_a_dynptr", "{reg} must point to a dynptr (or to room for one) on the stack";
+    NotAnObject { reg: Reg } = "not_an_object", "{reg} must point to a matching object on the stack";
+    SectionNested = "section_nested", "the section is entered already";
+    NotInSection = "not_in_section", "no such section is entered";
+    SectionOrder = "section_order", "sections are left in the opposite order";
+    KfuncNotAllowed { name: String, program_type: ProgramType } = "kfunc_not_allowed", "{name} is not for {program_type} programs";
     NotConstant { reg: Reg } = "not_constant", "{reg} must be one constant number";
     SizeNegative { reg: Reg } = "size_negative", "the size in {reg} may be negative";
     SizeZero { reg: Reg } = "size_zero", "the size in {reg} may be zero";
