@@ -15,4 +15,6 @@ mod require;
 
 #[cfg(feature = "jit")]
 mod robust;
+#[cfg(feature = "jit")]
+mod support;
 mod tidy;
