@@ -7,6 +7,8 @@ use serde_json::Value;
 
 use crate::require;
 
+mod run;
+
 /// What a command did.
 struct Outcome {
     status: i32,
@@ -28,6 +30,13 @@ impl Outcome {
     #[track_caller]
     fn prints(self, text: &str) -> Self {
         assert!(self.stdout.contains(text), "no {text:?} in: {}", self.stdout);
+        self
+    }
+    /// The error of JSON names it, somewhere.
+    #[track_caller]
+    fn says_json(self, text: &str) -> Self {
+        let error = self.json()["error"].to_string();
+        assert!(error.contains(text), "no {text:?} in: {error}");
         self
     }
     #[track_caller]

@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use std::fs::File;
-use std::io::{BufReader, BufWriter, Read, Seek};
+use std::io::{BufReader, BufWriter, ErrorKind, Read, Seek};
 use std::path::Path;
 use std::time::Duration;
 
@@ -105,8 +105,12 @@ fn check_link(path: &Path, link: DataLink) -> Result<(), Failure> {
 }
 
 fn broken(path: &Path, packet: usize, error: &PcapError) -> Failure {
+    let ends =
+        if packet == 0 { "the capture ends inside its header" } else { "the capture ends inside a packet" };
     let message = match error {
-        PcapError::IncompleteBuffer => "the capture ends inside a packet".to_owned(),
+        PcapError::IncompleteBuffer => ends.to_owned(),
+        PcapError::IoError(error) if error.kind() == ErrorKind::UnexpectedEof => ends.to_owned(),
+        PcapError::IoError(error) => error.to_string(),
         error => error.to_string(),
     };
     let place = if packet == 0 {

@@ -1,0 +1,255 @@
+//! `run`: inputs of every kind, results, engines, and what bad input is told.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::{FIREWALL, Scratch, beelift, example};
+use crate::require;
+
+const TRAFFIC: &str = "examples/traffic.pcap";
+/// A frame that the firewall passes: not IP.
+const ARP: &str = "ffffffffffff02000000000108060001080006040001020000000001c0a80001000000000000c0a80002";
+/// `r0 = 2; exit`
+const PASS: &str = "hex:b7000000020000009500000000000000";
+
+/// Lines of a capture file, with the link type and the frames given.
+fn capture(link: u32, frames: &[&[u8]]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for word in [0xa1b2_c3d4_u32, 0x0004_0002, 0, 0, 0x4_0000, link] {
+        bytes.extend_from_slice(&word.to_le_bytes());
+    }
+    for frame in frames {
+        let len = u32::try_from(frame.len()).expect("a short frame");
+        for word in [0, 0, len, len] {
+            bytes.extend_from_slice(&word.to_le_bytes());
+        }
+        bytes.extend_from_slice(frame);
+    }
+    bytes
+}
+
+fn runs(value: &Value) -> &[Value] {
+    value["runs"].as_array().expect("runs")
+}
+
+#[test]
+fn a_capture_runs_packet_by_packet() {
+    let value = beelift(&["run", FIREWALL, "--pcap", TRAFFIC, "--json", "--maps", "--engine", "jit"])
+        .status(0)
+        .json();
+    assert_eq!((&value["schema"], &value["engine"]), (&1.into(), &"jit".into()));
+    assert_eq!((&value["program"], &value["type"]), (&"firewall".into(), &"xdp".into()));
+    assert!(runs(&value).len() > 50);
+    let run = &runs(&value)[0];
+    assert!(run["packet"].is_string() && run["context"].is_string() && run["trap"].is_null(), "{run}");
+    let actions = &value["summary"]["actions"];
+    let count = |action: &str| actions[action].as_u64().unwrap_or(0);
+    assert!(count("XDP_PASS") > 0 && count("XDP_DROP") > 0, "{actions}");
+    assert_eq!(count("XDP_PASS") + count("XDP_DROP"), runs(&value).len() as u64);
+    assert_eq!(value["summary"]["runs"], runs(&value).len());
+    assert_eq!(value["maps"]["counters"]["type"], "percpu_array");
+    let entries = value["maps"]["counters"]["entries"].as_array().expect("entries");
+    assert_eq!(entries.len(), 8);
+    assert!(entries[0]["values"].is_array() && entries[0]["key"] == "00000000");
+    let text = beelift(&["run", FIREWALL, "--pcap", TRAFFIC, "--maps"]).status(0);
+    text.prints("XDP_DROP").prints("ns").prints(".packets = ").prints("verify");
+}
+
+#[test]
+fn every_engine_gives_the_same() {
+    let actions = |engine: &str| {
+        let args = ["run", FIREWALL, "--pcap", TRAFFIC, "--json", "--clock", "1000", "--engine", engine];
+        beelift(&args).status(0).json()["summary"]["actions"].clone()
+    };
+    let jit = actions("jit");
+    assert_eq!(jit, actions("interpreter"));
+    if require::kernel("run --engine kernel") {
+        assert_eq!(jit, actions("kernel"));
+    }
+}
+
+#[test]
+fn all_engines_agree_on_the_examples() {
+    for name in ["balancer", "firewall", "flowmon", "ratelimit"] {
+        let object = format!("examples/{name}.bpf.o");
+        let value =
+            beelift(&["run", &object, "--pcap", TRAFFIC, "--engine", "all", "--json"]).status(0).json();
+        assert_eq!(value["agree"], true, "{name}");
+        let engines = &value["engines"];
+        assert!(engines["jit"]["runs"].is_array() && engines["interpreter"]["runs"].is_array(), "{name}");
+        if require::kernel("run --engine all") {
+            assert!(engines["kernel"]["runs"].is_array(), "{name}: {}", engines["kernel"]);
+        }
+    }
+}
+
+#[test]
+fn one_packet_from_the_command_line() {
+    let value = beelift(&["run", FIREWALL, "--packet", ARP, "--json"]).status(0).json();
+    assert_eq!((&runs(&value)[0]["return"], &runs(&value)[0]["action"]), (&2.into(), &"XDP_PASS".into()));
+    assert_eq!(runs(&value)[0]["packet"], ARP);
+    let file = Scratch::new("packet", [0; 60]);
+    beelift(&["run", PASS, "--type", "xdp", "--packet", &format!("@{}", file.path())]).status(0);
+    beelift(&["run", PASS, "--type", "xdp", "--packet", ARP, "--repeat", "1000"]).status(0).prints("1000");
+}
+
+#[test]
+fn vectors_name_their_inputs() {
+    let file = Scratch::new("vectors", format!("# name packet context\nfirst {ARP}\n\nsecond {ARP} -\n"));
+    let value = beelift(&["run", FIREWALL, "--vectors", file.path(), "--json"]).status(0).json();
+    let names: Vec<&str> = runs(&value).iter().filter_map(|run| run["name"].as_str()).collect();
+    assert_eq!(names, ["first", "second"]);
+    let bad = Scratch::new("vectors-bad", format!("first {ARP}\nsecond 0g\n"));
+    beelift(&["run", FIREWALL, "--vectors", bad.path()]).status(1).says("vectors-bad:2").says("`g`");
+    let long = Scratch::new("vectors-long", "a - - -\n");
+    beelift(&["run", FIREWALL, "--vectors", long.path()]).status(1).says("vectors-long:1");
+}
+
+#[test]
+fn captures_are_written_and_read_again() {
+    let out = Scratch::new("out.pcap", []);
+    beelift(&["run", FIREWALL, "--pcap", TRAFFIC, "--write", out.path()]).status(0);
+    let passed = beelift(&["run", PASS, "--type", "xdp", "--pcap", out.path(), "--json"]).status(0).json();
+    let all = beelift(&["run", FIREWALL, "--pcap", TRAFFIC, "--json"]).status(0).json();
+    assert_eq!(Some(runs(&passed).len() as u64), all["summary"]["actions"]["XDP_PASS"].as_u64());
+    beelift(&["run", FIREWALL, "--pcap", TRAFFIC, "--write-all", out.path()]).status(0);
+    let every = beelift(&["run", PASS, "--type", "xdp", "--pcap", out.path(), "--json"]).status(0).json();
+    assert_eq!(runs(&every).len(), runs(&all).len());
+}
+
+#[test]
+fn broken_captures_say_where() {
+    let run = |file: &Scratch| beelift(&["run", FIREWALL, "--pcap", file.path()]);
+    let whole = example("traffic.pcap");
+    let cut = Scratch::new("cut.pcap", &whole[..whole.len() - 5]);
+    run(&cut).status(1).says("cut.pcap: packet ").says("ends inside a packet");
+    run(&Scratch::new("empty.pcap", [])).status(1).says("empty.pcap").says("not a capture");
+    run(&Scratch::new("text.pcap", "GET / HTTP/1.1")).status(1).says("not a capture");
+    run(&Scratch::new("short.pcap", &whole[..10])).status(1).says("ends inside its header");
+    run(&Scratch::new("raw.pcap", capture(101, &[&[0x45; 20]]))).status(1).says("link type").says("Ethernet");
+    beelift(&["run", FIREWALL, "--pcap", "/no/such.pcap"]).status(1).says("/no/such.pcap");
+    let mut long = capture(1, &[&[0; 60]]);
+    long[24 + 8..24 + 12].copy_from_slice(&u32::MAX.to_le_bytes());
+    long[24 + 12..24 + 16].copy_from_slice(&u32::MAX.to_le_bytes());
+    run(&Scratch::new("long.pcap", long)).status(1).says("packet 1");
+}
+
+#[test]
+fn pcapng_is_read_as_well() {
+    let block = |kind: u32, body: &[u8]| {
+        let padded = body.len().next_multiple_of(4);
+        let len = (12 + padded as u32).to_le_bytes();
+        let body = body.iter().copied().chain(std::iter::repeat_n(0, padded - body.len()));
+        kind.to_le_bytes().into_iter().chain(len).chain(body).chain(len).collect::<Vec<u8>>()
+    };
+    let words = |words: &[u32]| words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>();
+    let section = block(0x0a0d_0d0a, &words(&[0x1a2b_3c4d, 1, u32::MAX, u32::MAX]));
+    let interface = |link: u32| block(1, &words(&[link, 0]));
+    let packet = block(6, &[words(&[0, 0, 0, 61, 61]), vec![0; 61]].concat());
+    let whole = [section.clone(), interface(1), packet.clone(), packet.clone()].concat();
+    let args = |path| ["run", FIREWALL, "--json", "--pcap", path];
+    let file = Scratch::new("whole.pcapng", &whole);
+    let value = beelift(&args(file.path())).status(0).json();
+    assert_eq!(runs(&value).len(), 2);
+    assert_eq!(runs(&value)[0]["packet"], "00".repeat(61));
+    let file = Scratch::new("cut.pcapng", &whole[..whole.len() - 9]);
+    beelift(&args(file.path())).status(1).says_json("ends inside a packet");
+    let file = Scratch::new("raw.pcapng", [section.clone(), interface(101), packet.clone()].concat());
+    beelift(&args(file.path())).status(1).says_json("link type");
+    let file = Scratch::new("nowhere.pcapng", [section, packet].concat());
+    beelift(&args(file.path())).status(1).says_json("interface 0");
+}
+
+#[test]
+fn odd_packets_run() {
+    let value = |frames: &[&[u8]]| {
+        let file = Scratch::new(&format!("odd-{}.pcap", frames.len()), capture(1, frames));
+        beelift(&["run", FIREWALL, "--pcap", file.path(), "--json", "--engine", "jit"]).status(0).json()
+    };
+    // No packet at all, then an empty one, one of a byte, and the longest a capture holds.
+    assert_eq!(runs(&value(&[])).len(), 0);
+    assert_eq!(runs(&value(&[&[], &[1], &[0; 65_535]])).len(), 3);
+}
+
+#[test]
+fn bad_inputs_are_told_apart() {
+    beelift(&["run", FIREWALL]).status(2).says("--packet");
+    beelift(&["run", FIREWALL, "--packet", "0g"]).status(1).says("`g` at 1");
+    beelift(&["run", FIREWALL, "--packet", "012"]).status(1).says("half");
+    beelift(&["run", FIREWALL, "--packet", "@/no/such"]).status(1).says("/no/such");
+    beelift(&["run", FIREWALL, "--packet", ARP, "--pcap", TRAFFIC]).status(2).says("exclude");
+    beelift(&["run", FIREWALL, "--packet", ARP, "--context", "nothing=1"])
+        .status(2)
+        .says("no field `nothing`");
+    beelift(&["run", FIREWALL, "--packet", ARP, "--engine", "steam"]).status(2);
+    beelift(&["run", FIREWALL, "--packet", ARP, "-p", "nobody"]).status(1).says("no program `nobody`");
+}
+
+#[test]
+fn maps_are_filled_before() {
+    let run = |map: &str| beelift(&["run", FIREWALL, "--packet", ARP, "--map", map, "--maps", "--json"]);
+    // 10.0.0.0/8
+    let file = Scratch::new("fill.json", r#"[{"key":"080000000a000000","value":"0000000000000000"}]"#);
+    let value = run(&format!("blocked_v4={}", file.path())).status(0).json();
+    let entries = value["maps"]["blocked_v4"]["entries"].as_array().expect("entries");
+    assert!(entries.iter().any(|entry| entry["key"] == "080000000a000000"), "{entries:?}");
+    run(&format!("nowhere={}", file.path())).status(1).says_json("nowhere");
+    run(&format!("counters={}", file.path())).status(1);
+    run("blocked_v4=/no/such.json").status(1).says_json("/no/such.json");
+    let bad = Scratch::new("bad.json", "[{\"key\":");
+    run(&format!("blocked_v4={}", bad.path())).status(1).says_json("bad.json");
+    run("blocked_v4").status(2);
+}
+
+#[test]
+fn rejected_programs_do_not_run() {
+    let file = Scratch::new("run-reject.s", "r0 = *(u32 *)(r1 +76)\nexit\n");
+    let args = ["run", file.path(), "--type", "xdp", "--packet", ARP];
+    for engine in ["auto", "jit", "interpreter", "all"] {
+        beelift(&[&args[..], &["--engine", engine]].concat()).status(3).says("run-reject.s:1");
+    }
+    if require::kernel("run --engine kernel of a rejected program") {
+        beelift(&[&args[..], &["--engine", "kernel"]].concat()).status(3).says("invalid bpf_context access");
+    }
+}
+
+#[test]
+fn what_user_space_lacks_is_named_or_runs_in_the_kernel() {
+    // A map type that only the kernel has.
+    let source = ".map traces stack_trace key=4 value=8 entries=4\nr1 = map[traces] ll\nr0 = 2\nexit\n";
+    let file = Scratch::new("lacking.s", source);
+    let args = ["run", file.path(), "--type", "xdp", "--packet", ARP];
+    beelift(&[&args[..], &["--engine", "jit"]].concat()).status(5).says("stack_trace");
+    if require::kernel("falling back to the kernel") {
+        let outcome = beelift(&[&args[..], &["--json"]].concat()).status(0);
+        let value = outcome.json();
+        assert_eq!((&value["engine"], &runs(&value)[0]["return"]), (&"kernel".into(), &2.into()));
+        assert!(value["fallback"].as_str().is_some_and(|why| why.contains("stack_trace")), "{value}");
+    }
+}
+
+#[test]
+fn maps_larger_than_memory_are_an_error() {
+    let source = ".map huge hash key=4 value=1048576 entries=4000000\nr1 = map[huge] ll\nr0 = 2\nexit\n";
+    let file = Scratch::new("huge.s", source);
+    let outcome = beelift(&["run", file.path(), "--type", "xdp", "--packet", ARP, "--engine", "jit"]);
+    assert!(matches!(outcome.status, 1 | 5), "{}: {}", outcome.status, outcome.stderr);
+    outcome.says("huge");
+}
+
+#[test]
+fn results_are_the_same_bytes_as_the_files() {
+    assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join(TRAFFIC).exists());
+    let value = beelift(&["run", PASS, "--type", "xdp", "--pcap", TRAFFIC, "--json"]).status(0).json();
+    let capture = example("traffic.pcap");
+    let mut at = 24;
+    for run in runs(&value) {
+        let len = u32::from_le_bytes(capture[at + 8..at + 12].try_into().expect("four bytes")) as usize;
+        let frame: String =
+            capture[at + 16..at + 16 + len].iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(run["packet"], frame.as_str());
+        at += 16 + len;
+    }
+    assert_eq!(at, capture.len());
+}
