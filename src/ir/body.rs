@@ -39,9 +39,15 @@ pub(crate) struct Frame {
 }
 
 impl Frame {
-    pub(crate) fn new(b: &mut Builder, shape: Rc<Shape>, depth: u32, exit: Option<BlockId>) -> Self {
-        let base = b.func.frame_size.next_multiple_of(8);
-        b.func.frame_size = base + shape.depth;
+    /// An activation above `base` bytes of stack that others hold. Those that have returned hold none.
+    pub(crate) fn new(
+        b: &mut Builder,
+        shape: Rc<Shape>,
+        depth: u32,
+        base: u32,
+        exit: Option<BlockId>,
+    ) -> Self {
+        b.func.frame_size = b.func.frame_size.max(base + shape.depth);
         let count = shape.blocks.len();
         let state = vec![Value::NONE; shape.variables()];
         let (blocks, states, ends) = (vec![None; count], vec![None; count], vec![None; count]);
@@ -313,7 +319,8 @@ impl Body<'_> {
         let result = self.b.param(after, self.at);
         let at = self.at;
         let shape = self.program.shape(self.verified, callee);
-        let mut inner = Frame::new(&mut self.b, shape, frame.depth + 1, Some(after));
+        let base = frame.base + frame.shape.depth;
+        let mut inner = Frame::new(&mut self.b, shape, frame.depth + 1, base, Some(after));
         for (reg, value) in passed.into_iter().zip(args) {
             self.set_register(&mut inner, reg, value);
         }

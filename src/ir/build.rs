@@ -107,7 +107,7 @@ fn build(
     b.insn = sub.entry;
     let entry = b.func.add_block();
     let shape = program.shape(verified, subprogram);
-    let mut frame = Frame::new(&mut b, shape, 0, None);
+    let mut frame = Frame::new(&mut b, shape, 0, 0, None);
     // The program itself takes r1 and r2, a subprogram what it reads.
     let taken = if subprogram == 0 { 0b11 } else { verified.facts().arguments[subprogram] };
     for (at, reg) in Reg::ARGS.into_iter().enumerate() {

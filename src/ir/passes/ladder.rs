@@ -13,7 +13,7 @@ const FEWEST: usize = 5;
 /// Largest table.
 const MOST: u64 = 64;
 /// Comparisons looked at.
-const MOST_TESTS: usize = 128;
+const MOST_TESTS: usize = 64;
 
 pub(crate) fn run(function: &mut Function) {
     if function.blocks.len() < FEWEST {
@@ -32,11 +32,13 @@ pub(crate) fn run(function: &mut Function) {
             continue;
         }
         let Some(tree) = Tree::under(function, at, &preds) else { continue };
-        let Some(end) = tree.table(function) else { continue };
+        // Looked at once, whatever comes of it: the work stays linear.
         for (block, _) in &tree.tests {
             inside[block.index()] = true;
         }
-        function.blocks[at].end = end;
+        if let Some(end) = tree.table(function) {
+            function.blocks[at].end = end;
+        }
     }
 }
 
@@ -71,7 +73,7 @@ impl Tree {
                 continue;
             }
             if tree.tests.len() == MOST_TESTS || tree.tests.iter().any(|&(seen, _)| seen == block) {
-                return None;
+                continue;
             }
             tree.tests.push((block, test));
             work.extend(function.blocks[block.index()].end.edges().map(|edge| edge.to));
@@ -82,9 +84,6 @@ impl Tree {
     /// The jump that does what the tree does.
     fn table(&self, function: &Function) -> Option<Terminator> {
         let highest = self.tests.iter().map(|&(_, test)| test.constant).max()?;
-        if highest >= MOST {
-            return None;
-        }
         // From the first number above all constants on, only the sign makes a difference.
         let bits = function.ty(self.value).bits();
         let known = (0..bits).find(|&few| fits(function, self.value, few));
@@ -125,10 +124,10 @@ impl Tree {
     }
 }
 
-/// What the end of a block compares.
+/// What the end of a block compares, if it fits a table.
 fn test_of(function: &Function, block: BlockId) -> Option<(Value, Test)> {
     let Terminator::Branch(condition, ..) = &function.blocks[block.index()].end else { return None };
     let Op::Compare(condition, value, constant) = function.op(*condition) else { return None };
-    let constant = function.constant(constant)?;
+    let constant = function.constant(constant).filter(|&constant| constant < MOST)?;
     Some((value, Test { condition, constant }))
 }

@@ -12,11 +12,11 @@ pub(crate) fn run(function: &mut Function) {
     if !narrow.contains(&true) {
         return;
     }
-    // A parameter that feeds a wide one is wide.
+    // A parameter that feeds a wide one is wide. Backwards, so that long chains of blocks take one round.
     let mut changed = true;
     while changed {
         changed = false;
-        for block in &function.blocks {
+        for block in function.blocks.iter().rev() {
             for edge in block.end.edges() {
                 for (&param, &arg) in function.blocks[edge.to.index()].params.iter().zip(&edge.args) {
                     if !narrow[param.index()] && narrow[arg.index()] {
