@@ -109,6 +109,8 @@ pub enum Symbol {
 pub enum Stub {
     /// `extern "C" fn(&ExecContext) -> !`: leaves all native frames. `trap` and `trap_insn` are already stored.
     TrapExit,
+    /// `beelift_runtime::helper::PACKET_LOAD`: what the packet access instructions load.
+    PacketLoad,
 }
 
 impl std::fmt::Display for Symbol {
@@ -119,6 +121,7 @@ impl std::fmt::Display for Symbol {
             Self::MapHandle(slot) => write!(f, "map {}", slot.0),
             Self::MapBase(slot) => write!(f, "values of map {}", slot.0),
             Self::Stub(Stub::TrapExit) => f.write_str("stub trap_exit"),
+            Self::Stub(Stub::PacketLoad) => f.write_str("stub packet_load"),
         }
     }
 }

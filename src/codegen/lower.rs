@@ -344,6 +344,9 @@ impl Lowering<'_> {
     fn call(&mut self, target: CallTarget, args: &[Value]) -> clif::Value {
         let (symbol, signature) = match target {
             CallTarget::Helper(id) => (Symbol::Helper(id), words(CallConv::SystemV, 1 + args.len())),
+            CallTarget::PacketLoad => {
+                (Symbol::Stub(Stub::PacketLoad), words(CallConv::SystemV, 1 + args.len()))
+            }
             CallTarget::Function(index) => (Symbol::Function(index), signature(self.module, index as usize)),
         };
         let callee = self.callee(symbol, signature);

@@ -19,6 +19,7 @@ pub(super) fn name_of(symbol: Symbol) -> UserExternalName {
         Symbol::MapHandle(slot) => (MAP_HANDLE, slot.0),
         Symbol::MapBase(slot) => (MAP_BASE, slot.0),
         Symbol::Stub(Stub::TrapExit) => (STUB, 0),
+        Symbol::Stub(Stub::PacketLoad) => (STUB, 1),
     };
     UserExternalName { namespace, index }
 }
@@ -29,7 +30,8 @@ pub(super) fn symbol_of(name: &UserExternalName) -> Symbol {
         HELPER => Symbol::Helper(name.index),
         MAP_HANDLE => Symbol::MapHandle(MapSlot(name.index)),
         MAP_BASE => Symbol::MapBase(MapSlot(name.index)),
-        STUB => Symbol::Stub(Stub::TrapExit),
+        STUB if name.index == 0 => Symbol::Stub(Stub::TrapExit),
+        STUB => Symbol::Stub(Stub::PacketLoad),
         other => unreachable!("namespace {other} is not one of `name_of`"),
     }
 }

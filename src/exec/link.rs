@@ -8,10 +8,11 @@ use std::collections::HashMap;
 use std::io;
 
 use beelift_runtime::abi::HelperFn;
+use beelift_runtime::helper::PACKET_LOAD;
 use beelift_runtime::map::MapHandle;
 
 use super::memory::{CodeMemory, Executable};
-use crate::codegen::{CompiledCode, Reloc, RelocKind, Symbol};
+use crate::codegen::{CompiledCode, Reloc, RelocKind, Stub, Symbol};
 use crate::isa::MapSlot;
 
 /// Why code could not be bound to its surroundings.
@@ -103,7 +104,8 @@ fn address_of(symbol: Symbol, base: u64, starts: &[u32], bindings: &Bindings<'_>
         Symbol::MapBase(slot) => {
             map(bindings, slot)?.map.base().map(|base| base.0).ok_or(LinkError::NoBase(slot))
         }
-        Symbol::Stub(crate::codegen::Stub::TrapExit) => Ok(bindings.trap_exit),
+        Symbol::Stub(Stub::TrapExit) => Ok(bindings.trap_exit),
+        Symbol::Stub(Stub::PacketLoad) => Ok(PACKET_LOAD as usize as u64),
     }
 }
 

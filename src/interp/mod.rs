@@ -19,11 +19,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use beelift_runtime::abi::ExecContext;
-use beelift_runtime::ctx::{ContextLayout, Entry};
+use beelift_runtime::ctx::{ContextLayout, Entry, ProgramType};
 use beelift_runtime::helper::Helper;
 use beelift_runtime::map::MapHandle;
 use beelift_runtime::mem::{OutOfMemory, Regions, SharedBytes};
 
+use crate::isa::effects;
 use crate::isa::{Callee, Const64, Insn, InsnId, MapSlot, Pc, Reg, Size};
 use crate::link::{Program, Trap};
 
@@ -31,8 +32,6 @@ use crate::link::{Program, Trap};
 pub const MAX_FRAMES: usize = 8;
 /// Bytes of stack of a frame.
 pub const FRAME_SIZE: u64 = 512;
-/// Iterations that `may_goto` grants a frame, as in the kernel.
-pub const MAY_GOTO_BUDGET: u32 = 8 << 20;
 
 /// Why a program cannot be interpreted.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -100,23 +99,38 @@ impl InterpProgram {
                     found.insert(id, helper);
                 }
                 Insn::Call(Callee::Kfunc { .. }) => return Err(unsupported("kfuncs")),
-                Insn::Call(Callee::Register(_)) => return Err(unsupported("calls through a register")),
-                Insn::Const { value: Const64::Function(_), .. } => return Err(unsupported("callbacks")),
-                Insn::Const { value: Const64::Ksym(_), .. } => return Err(unsupported("kernel symbols")),
-                Insn::Const { value: Const64::MapIndex(_) | Const64::MapIndexValue(..), .. } => {
-                    return Err(unsupported("maps by index of a descriptor array"));
+                // A number in a register may name any helper.
+                Insn::Call(Callee::Register(_)) => {
+                    let known = (1..=HIGHEST_HELPER).filter_map(|id| Some((id, helpers(id)?)));
+                    found.extend(known.filter(|(_, helper)| call::supported(helper).is_ok()));
                 }
-                Insn::Const { value: Const64::Map(map) | Const64::MapValue(map, _), .. } => {
+                Insn::Const { value: Const64::Ksym(_), .. } => return Err(unsupported("kernel symbols")),
+                Insn::Const {
+                    value:
+                        Const64::Map(map)
+                        | Const64::MapValue(map, _)
+                        | Const64::MapIndex(map)
+                        | Const64::MapIndexValue(map, _),
+                    ..
+                } => {
                     let handle = maps.get(map.0 as usize).ok_or(InterpError::MissingMap { at, map })?;
-                    let direct = matches!(insn, Insn::Const { value: Const64::MapValue(..), .. });
+                    let direct = matches!(
+                        insn,
+                        Insn::Const { value: Const64::MapValue(..) | Const64::MapIndexValue(..), .. }
+                    );
                     if direct && handle.map.base().is_none() {
                         return Err(unsupported("direct values of this map type"));
                     }
                 }
                 Insn::AddrSpaceCast { .. } => return Err(unsupported("arenas")),
-                Insn::LegacyPacket { .. } => return Err(unsupported("packet access instructions")),
+                Insn::LegacyPacket { .. } if !has_packet_loads(program.prog_type) => {
+                    let what =
+                        format!("packet access instructions in programs of type {}", program.prog_type);
+                    return Err(unsupported(&what));
+                }
                 Insn::Atomic { .. }
-                | Insn::Const { value: Const64::Imm(_), .. }
+                | Insn::LegacyPacket { .. }
+                | Insn::Const { value: Const64::Imm(_) | Const64::Function(_), .. }
                 | Insn::Call(Callee::Subprogram(_))
                 | Insn::Alu { .. }
                 | Insn::Load { .. }
@@ -183,6 +197,12 @@ impl InterpProgram {
         &self.maps
     }
 
+    /// Whether a subprogram begins at an instruction.
+    fn is_subprogram(&self, entry: InsnId) -> bool {
+        self.program.subprograms.iter().any(|sub| sub.entry == entry)
+            || self.program.insns.iter().any(|insn| effects::subprogram(insn) == Some(entry))
+    }
+
     fn map_address(&self, map: MapSlot) -> u64 {
         handle_address(&self.maps[map.0 as usize])
     }
@@ -195,6 +215,13 @@ fn handle_address(handle: &MapHandle) -> u64 {
 
 fn new_stack() -> Result<SharedBytes, OutOfMemory> {
     SharedBytes::new(MAX_FRAMES as u64 * memory::FRAME_STRIDE)
+}
+
+/// The last helper that the kernel numbers.
+const HIGHEST_HELPER: u32 = 211;
+
+const fn has_packet_loads(program_type: ProgramType) -> bool {
+    matches!(program_type, ProgramType::SocketFilter | ProgramType::SchedCls | ProgramType::SchedAct)
 }
 
 const fn word(size: Size) -> beelift_runtime::mem::WordSize {

@@ -6,11 +6,13 @@ use std::sync::atomic::{Ordering, fence};
 use beelift_runtime::TrapKind;
 use beelift_runtime::abi::ExecContext;
 use beelift_runtime::ctx::Entry;
+use beelift_runtime::helper;
 use beelift_runtime::mem::Fault;
 
 use super::call::{self, Refusal};
 use super::memory::Memory;
-use super::{InterpProgram, MAX_FRAMES, MAY_GOTO_BUDGET, Observer};
+use super::{InterpProgram, MAX_FRAMES, Observer};
+use crate::isa::limits::{MAY_GOTO_BUDGET, function_address, function_at};
 use crate::isa::semantics::{Concrete, alu, compare, swap};
 use crate::isa::{AtomicOp, Callee, Const64, Insn, InsnId, Operand, Reg, Sign};
 use crate::link::Trap;
@@ -155,9 +157,22 @@ impl Run<'_, '_> {
             },
             Insn::Call(callee) => return self.call(at, callee),
             Insn::Exit => return Ok(self.exit()),
-            Insn::AddrSpaceCast { .. } | Insn::LegacyPacket { .. } => {
-                unreachable!("refused by `InterpProgram::new`")
+            Insn::LegacyPacket { size, index, off } => {
+                if self.get(Reg::R6) != self.cx.context.get() {
+                    return Err(trap(TrapKind::Argument));
+                }
+                let index = index.map_or(0, |index| self.get(index));
+                // The kernel's function takes an `int`.
+                let offset = index.wrapping_add_signed(i64::from(off)) as i32;
+                let result = helper::packet_load(self.cx, offset, size.bytes());
+                if result < 0 {
+                    self.set(Reg::R0, 0);
+                    return Ok(self.exit());
+                }
+                self.set(Reg::R0, result.cast_unsigned());
+                self.destroy_arguments();
             }
+            Insn::AddrSpaceCast { .. } => unreachable!("refused by `InterpProgram::new`"),
         }
         Ok(Step::Next)
     }
@@ -165,14 +180,13 @@ impl Run<'_, '_> {
     fn constant(&self, value: Const64) -> Result<u64, Refusal> {
         match value {
             Const64::Imm(value) => Ok(value),
-            Const64::Map(map) => Ok(self.interp.map_address(map)),
-            Const64::MapValue(map, offset) => {
+            Const64::Map(map) | Const64::MapIndex(map) => Ok(self.interp.map_address(map)),
+            Const64::MapValue(map, offset) | Const64::MapIndexValue(map, offset) => {
                 let base = self.interp.maps[map.0 as usize].map.base().ok_or(trap(TrapKind::Access))?;
                 Ok(base.0.wrapping_add(u64::from(offset)))
             }
-            Const64::Ksym(_) | Const64::Function(_) | Const64::MapIndex(_) | Const64::MapIndexValue(..) => {
-                unreachable!("refused by `InterpProgram::new`")
-            }
+            Const64::Function(entry) => Ok(function_address(entry)),
+            Const64::Ksym(_) => unreachable!("refused by `InterpProgram::new`"),
         }
     }
 
@@ -204,7 +218,7 @@ impl Run<'_, '_> {
                 Ok(Step::To(entry))
             }
             Callee::Helper(id) => {
-                let helper = self.interp.helpers[&id];
+                let helper = *self.interp.helpers.get(&id).ok_or(trap(TrapKind::HelperMissing))?;
                 let arguments = Reg::ARGS.map(|reg| self.get(reg));
                 let result =
                     call::call(helper, self.interp.program.prog_type, self.cx, &self.memory, arguments)?;
@@ -212,7 +226,19 @@ impl Run<'_, '_> {
                 self.destroy_arguments();
                 Ok(Step::Next)
             }
-            Callee::Kfunc { .. } | Callee::Register(_) => unreachable!("refused by `InterpProgram::new`"),
+            Callee::Register(reg) => {
+                let target = self.target(self.get(reg)).ok_or(trap(TrapKind::HelperMissing))?;
+                self.call(at, target)
+            }
+            Callee::Kfunc { .. } => unreachable!("refused by `InterpProgram::new`"),
+        }
+    }
+
+    /// What a register names: a subprogram by its address, or a helper by its number.
+    fn target(&self, value: u64) -> Option<Callee> {
+        match function_at(value) {
+            Some(entry) => self.interp.is_subprogram(entry).then_some(Callee::Subprogram(entry)),
+            None => Some(Callee::Helper(u32::try_from(value).ok()?)),
         }
     }
 

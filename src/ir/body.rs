@@ -10,11 +10,15 @@ use std::rc::Rc;
 
 use super::build::Program;
 use super::fold::{Builder, Divisor};
-use super::func::{Address, BlockId, Class, Edge, Place, Target, Terminator, Type, Value};
-use super::shape::{REGISTERS, Shape};
+use super::func::{
+    Address, BinaryOp, BlockId, Class, Condition, Edge, Place, Target, Terminator, Type, Value,
+};
+use super::shape::{self, REGISTERS, Shape};
+use super::slots;
 use super::{Options, Unsupported};
+use crate::isa::limits::{MAY_GOTO_BUDGET, function_address};
 use crate::isa::semantics::{self, Machine};
-use crate::isa::{AluOp, Callee, Const64, Insn, InsnId, Operand, Reg, Width};
+use crate::isa::{AluOp, Callee, Const64, Insn, InsnId, Operand, Reg, Size, Width};
 use crate::verify::Verified;
 use crate::verify::facts::{CallFact, ValueFact};
 
@@ -186,9 +190,12 @@ impl Body<'_> {
                 self.exit(frame);
                 return Ok(false);
             }
-            Insn::MayGoto { .. } => return Err(self.unsupported("may_goto")),
+            Insn::MayGoto { .. } => {
+                self.may_goto(frame, index);
+                return Ok(false);
+            }
             Insn::AddrSpaceCast { .. } => return Err(self.unsupported("addr_space_cast")),
-            Insn::LegacyPacket { .. } => return Err(self.unsupported("legacy packet access")),
+            Insn::LegacyPacket { size, index, off } => self.legacy_packet(frame, size, index, off),
         }
         Ok(true)
     }
@@ -277,28 +284,83 @@ impl Body<'_> {
     fn wide_constant(&mut self, value: Const64) -> Result<Value, Unsupported> {
         Ok(match value {
             Const64::Imm(number) => self.b.number(Type::I64, number),
-            Const64::Map(slot) => self.b.address(Address::MapHandle(slot)),
-            Const64::MapValue(slot, offset) => self.b.address(Address::MapValue(slot, offset)),
-            Const64::Ksym(_) => return Err(self.unsupported("kernel symbol")),
-            Const64::Function(_) => return Err(self.unsupported("callback")),
-            Const64::MapIndex(_) | Const64::MapIndexValue(..) => {
-                return Err(self.unsupported("map by index into a file descriptor array"));
+            Const64::Map(slot) | Const64::MapIndex(slot) => self.b.address(Address::MapHandle(slot)),
+            Const64::MapValue(slot, offset) | Const64::MapIndexValue(slot, offset) => {
+                self.b.address(Address::MapValue(slot, offset))
             }
+            Const64::Ksym(_) => return Err(self.unsupported("kernel symbol")),
+            Const64::Function(entry) => self.b.number(Type::I64, function_address(entry)),
         })
     }
 
     fn call(&mut self, frame: &mut Frame, callee: Callee) -> Result<(), Unsupported> {
-        let result = match callee {
+        let result = match shape::callee(self.verified, self.at, callee) {
             Callee::Helper(helper) => self.helper(frame, helper)?,
             Callee::Subprogram(entry) => self.call_subprogram(frame, entry)?,
             Callee::Kfunc { .. } => return Err(self.unsupported("kfunc call")),
-            Callee::Register(_) => return Err(self.unsupported("call through a register")),
+            Callee::Register(_) => {
+                return Err(self.unsupported("call through a register whose target depends on the path"));
+            }
         };
+        self.returned(frame, result);
+        Ok(())
+    }
+
+    /// Registers after a call.
+    fn returned(&mut self, frame: &mut Frame, result: Value) {
         for reg in Reg::ARGS {
             self.set_register(frame, reg, Value::NONE);
         }
         self.set_register(frame, Reg::R0, result);
-        Ok(())
+    }
+
+    /// A load from the packet, or the end of the subprogram, which returns 0.
+    fn legacy_packet(&mut self, frame: &mut Frame, size: Size, index: Option<Reg>, off: i32) {
+        let mut offset = self.b.number(Type::I64, i64::from(off).cast_unsigned());
+        if let Some(index) = index {
+            let index = self.register(frame, index);
+            offset = self.b.binary(BinaryOp::Add, Type::I64, index, offset);
+        }
+        let bytes = self.b.number(Type::I64, u64::from(size.bytes()));
+        let result = self.b.call(Target::PacketLoad, vec![offset, bytes]);
+        let zero = self.b.number(Type::I64, 0);
+        let outside = self.b.compare(Condition::SLt, result, zero);
+        self.leave_if(frame, outside, |_| zero);
+        self.returned(frame, result);
+    }
+
+    /// Leaves the subprogram with a value if the condition holds, and goes on in a new block if not.
+    pub(crate) fn leave_if(
+        &mut self,
+        frame: &Frame,
+        condition: Value,
+        value: impl FnOnce(&mut Self) -> Value,
+    ) {
+        let (leave, go_on) = (self.b.func.add_block(), self.b.func.add_block());
+        let edge = |to| Edge { to, args: Vec::new() };
+        self.end(Terminator::Branch(condition, edge(leave), edge(go_on)));
+        self.b.block = leave;
+        let value = value(self);
+        self.leave(frame, value);
+        self.b.block = go_on;
+    }
+
+    /// Falls through while the frame has iterations left.
+    fn may_goto(&mut self, frame: &mut Frame, index: usize) {
+        let (Some(next), Some(taken)) = (frame.shape.blocks[index].next, frame.shape.blocks[index].taken)
+        else {
+            unreachable!("both ways of may_goto are alive")
+        };
+        let slot = slots::iterations(&frame.shape.slots).expect("made for a subprogram with may_goto");
+        let count = self.slot(frame, slot);
+        let budget = self.b.number(Type::I64, u64::from(MAY_GOTO_BUDGET));
+        let used_up = self.b.compare(Condition::UGe, count, budget);
+        let then = self.edge(frame, taken, None);
+        let one = self.b.number(Type::I64, 1);
+        let more = self.b.binary(BinaryOp::Add, Type::I64, count, one);
+        self.set_slot(frame, slot, more);
+        let otherwise = self.edge(frame, next, None);
+        self.end(Terminator::Branch(used_up, then, otherwise));
     }
 
     fn call_subprogram(&mut self, frame: &mut Frame, entry: InsnId) -> Result<Value, Unsupported> {
@@ -332,6 +394,10 @@ impl Body<'_> {
 
     fn exit(&mut self, frame: &Frame) {
         let value = self.register(frame, Reg::R0);
+        self.leave(frame, value);
+    }
+
+    fn leave(&mut self, frame: &Frame, value: Value) {
         match frame.exit {
             None => self.end(Terminator::Return(value)),
             Some(to) => self.end(Terminator::Jump(Edge { to, args: vec![value] })),

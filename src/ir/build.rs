@@ -11,7 +11,7 @@ use beelift_runtime::ctx::ContextLayout;
 use super::body::{Body, Frame};
 use super::fold::Builder;
 use super::func::Function;
-use super::shape::Shape;
+use super::shape::{self, Shape};
 use super::{Module, Options, Unsupported, passes};
 use crate::isa::{Callee, Insn, InsnId, Reg};
 use crate::verify::Verified;
@@ -42,10 +42,12 @@ impl Program {
         let count = program.subprograms.len();
         let mut calls = vec![0; count];
         for (at, insn) in program.insns.iter().enumerate() {
-            if let Insn::Call(Callee::Subprogram(entry)) = insn
+            if let Insn::Call(callee) = insn
                 && verified.facts().reachable[at]
+                && let Callee::Subprogram(entry) = shape::callee(verified, InsnId(at as u32), *callee)
+            // counted in 32 bits
             {
-                calls[program.subprogram_of(*entry)] += 1;
+                calls[program.subprogram_of(entry)] += 1;
             }
         }
         let mut functions = vec![None; count];

@@ -203,6 +203,8 @@ pub enum Address {
 pub enum Target {
     /// A helper: takes the run-time context and five words.
     Helper(u32),
+    /// What packet access instructions do: takes the run-time context, an offset and a size in bytes.
+    PacketLoad,
     /// A native function of the module: takes the run-time context and five words.
     Function(u32),
 }

@@ -218,6 +218,17 @@ pub(crate) fn call_arguments(verified: &Verified, insn: &Insn) -> RegSet {
     }
 }
 
+/// What a call calls, where it goes through a register that always holds the same.
+pub(crate) fn callee(verified: &Verified, id: InsnId, callee: Callee) -> Callee {
+    match callee {
+        Callee::Register(_) => {
+            let fact = verified.facts().call[id.index()].as_ref();
+            fact.and_then(|fact| fact.target).unwrap_or(callee)
+        }
+        Callee::Helper(_) | Callee::Subprogram(_) | Callee::Kfunc { .. } => callee,
+    }
+}
+
 /// Computes which variables are live at block starts; gives what each block writes.
 fn live_variables(verified: &Verified, blocks: &mut [CodeBlock], slots: &[Slot]) -> Vec<VarSet> {
     // What a block reads before it writes, and what it writes.
@@ -235,6 +246,10 @@ fn live_variables(verified: &Verified, blocks: &mut [CodeBlock], slots: &[Slot])
                 match touch {
                     Touch::Read(slot) => uses |= 1 << (REGISTERS + slot),
                     Touch::Write(slot) => defs |= 1 << (REGISTERS + slot),
+                    Touch::Update(slot) => {
+                        uses |= 1 << (REGISTERS + slot);
+                        defs |= 1 << (REGISTERS + slot);
+                    }
                 }
             }
             read |= uses & !written;

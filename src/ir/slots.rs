@@ -10,8 +10,11 @@ use crate::isa::{Insn, InsnId, Size};
 use crate::verify::Verified;
 use crate::verify::facts::Region;
 
-/// Most slots promoted in one subprogram: what fits a [`VarSet`].
-const MOST: usize = VarSet::BITS as usize - REGISTERS;
+/// Most slots promoted in one subprogram: what fits a [`VarSet`] with the counter of `may_goto`.
+const MOST: usize = VarSet::BITS as usize - REGISTERS - 1;
+/// Offset of the slot that stands for the iterations of `may_goto` so far: the first one, if there is one. Like any
+/// slot it is zero when the frame is entered.
+const ITERATIONS: i32 = i32::MIN;
 /// Bytes that a program can address below r10.
 const FRAME: i32 = 512;
 /// Slots times blocks above which nothing is promoted: promotion costs memory in that product.
@@ -30,6 +33,8 @@ pub(crate) struct Slot {
 pub(crate) enum Touch {
     Read(usize),
     Write(usize),
+    /// Read, then written.
+    Update(usize),
 }
 
 /// The offset from r10 of an access to the current frame, if it is constant.
@@ -54,6 +59,21 @@ enum Use {
 
 /// Finds the slots of a subprogram.
 pub(crate) fn find(verified: &Verified, blocks: &[CodeBlock]) -> Vec<Slot> {
+    let mut slots = promoted(verified, blocks);
+    // `may_goto` ends its block.
+    let insns = &verified.program().insns;
+    if blocks.iter().any(|block| matches!(insns[block.end.index() - 1], Insn::MayGoto { .. })) {
+        slots.insert(0, Slot { offset: ITERATIONS, size: Size::DW });
+    }
+    slots
+}
+
+/// Index of the slot of `may_goto`'s iterations.
+pub(crate) fn iterations(slots: &[Slot]) -> Option<usize> {
+    slot_of(slots, ITERATIONS, Size::DW)
+}
+
+fn promoted(verified: &Verified, blocks: &[CodeBlock]) -> Vec<Slot> {
     let mut uses = [Use::None; FRAME as usize];
     let mut touched = false;
     for block in blocks {
@@ -180,6 +200,9 @@ pub(crate) fn touches(verified: &Verified, id: InsnId, slots: &[Slot]) -> Option
     if let Insn::Call(_) = insn {
         let offset = super::calls::key_in_slot(verified, id)?;
         return slot_of(slots, offset, Size::W).map(Touch::Read);
+    }
+    if let Insn::MayGoto { .. } = insn {
+        return iterations(slots).map(Touch::Update);
     }
     let access = effects::access(insn)?;
     let slot = slot_of(slots, constant_offset(verified, id)?, access.size)?;

@@ -255,6 +255,7 @@ impl Function {
             Op::Call(target, list) => {
                 match target {
                     Target::Helper(id) => write!(f, "call helper {id}(")?,
+                    Target::PacketLoad => f.write_str("call packet_load(")?,
                     Target::Function(index) => write!(f, "call function {index}(")?,
                 }
                 self.write_values(f, &self.args[list.0 as usize])?; // u32 to usize

@@ -14,6 +14,7 @@ pub mod decode;
 pub mod effects;
 pub mod encode;
 pub mod insn;
+pub mod limits;
 mod malformed;
 pub mod opcode;
 #[cfg(test)]

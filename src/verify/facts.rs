@@ -8,7 +8,7 @@
 use super::liveness::Liveness;
 use super::observe::Observed;
 use super::structure::Structure;
-use crate::isa::{InsnId, MapSlot};
+use crate::isa::{Callee, InsnId, MapSlot};
 use crate::link::Program;
 
 /// Memory that an access reaches, on every path.
@@ -106,6 +106,8 @@ pub struct CallFact {
     pub stack_escapes: bool,
     /// The callback, if it is the same one on every path.
     pub callback: Option<InsnId>,
+    /// What a call through a register calls, if it is the same on every path.
+    pub target: Option<Callee>,
 }
 
 /// Proofs about a program, indexed by [`InsnId`].

@@ -166,6 +166,16 @@ impl Solver<'_> {
             .any(|edge| edge.address || self.touches_callers[edge.callee] || self.is_global(edge.callee))
     }
 
+    /// Whether a call may replace the function's frame by another program.
+    fn may_tail_call(&self, at: InsnId, callee: Callee) -> bool {
+        let target = match callee {
+            Callee::Register(_) => self.observed.call[at.index()].as_ref().and_then(|call| call.target),
+            Callee::Helper(_) | Callee::Subprogram(_) | Callee::Kfunc { .. } => Some(callee),
+        };
+        // A register that may hold several targets may hold that one.
+        target.is_none_or(|target| target == Callee::Helper(super::TAIL_CALL))
+    }
+
     fn is_global(&self, sub: usize) -> bool {
         sub != 0 && self.program.subprograms[sub].linkage == crate::link::Linkage::Global
     }
@@ -434,8 +444,14 @@ impl Solver<'_> {
             let mut at = blocks.starts[index];
             while at < blocks.end(index, end) && self.reached(at) {
                 let insn = &self.program.insns[at.index()];
-                if matches!(insn, Insn::Exit) {
-                    let value = state.registers[Reg::R0.index()];
+                let value = match insn {
+                    Insn::Exit => Some(state.registers[Reg::R0.index()]),
+                    // These may end the function, too.
+                    Insn::LegacyPacket { .. } => Some(Scalar::known(0)),
+                    Insn::Call(callee) if self.may_tail_call(at, *callee) => Some(Scalar::unknown()),
+                    _ => None,
+                };
+                if let Some(value) = value {
                     result = Some(result.map_or(value, |old| old.join(value)));
                 }
                 self.step(at, insn, &mut state);

@@ -42,6 +42,9 @@ pub use facts::Facts;
 pub use policy::{Limits, Options, Policy};
 pub use report::{Failure, Reason, Rejected};
 
+/// `bpf_tail_call`.
+const TAIL_CALL: u32 = 12;
+
 /// What a proof took.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Statistics {

@@ -4,10 +4,12 @@
 //! united over all visits. Ranges are not: they come from the fixpoint in `facts`.
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeMap;
+
 use super::Statistics;
 use super::facts::{AccessFact, CallFact, Region};
 use super::state::Kind;
-use crate::isa::InsnId;
+use crate::isa::{Callee, InsnId};
 use crate::link::Program;
 
 /// What a load yielded, over all visits.
@@ -40,6 +42,8 @@ pub(crate) struct Observed {
     pub(crate) zero_stack: Vec<bool>,
     /// Calls.
     pub(crate) call: Vec<Option<CallFact>>,
+    /// Targets of calls through registers; `None`: several.
+    targets: BTreeMap<InsnId, Option<Callee>>,
     /// Bytes of stack used by each subprogram.
     pub(crate) stack_depth: Vec<u32>,
     /// Global subprograms that were called.
@@ -61,6 +65,7 @@ impl Observed {
             edges: vec![[false; 2]; insns],
             zero_stack: vec![false; subs],
             call: vec![None; insns],
+            targets: BTreeMap::new(),
             stack_depth: vec![0; subs],
             called: vec![false; subs],
             entered: vec![false; subs],
@@ -94,6 +99,17 @@ impl Observed {
             None => AccessFact { region, aligned },
             Some(old) => AccessFact { region: unite(old.region, region), aligned: old.aligned && aligned },
         });
+    }
+
+    /// A call through a register, already noted, went there.
+    pub(crate) fn target(&mut self, at: InsnId, target: Callee) {
+        let many = self.targets.entry(at).or_insert(Some(target));
+        if *many != Some(target) {
+            *many = None;
+        }
+        if let Some(call) = &mut self.call[at.index()] {
+            call.target = *many;
+        }
     }
 
     /// A call was made.

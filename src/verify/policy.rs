@@ -15,9 +15,10 @@ pub struct Policy {
     /// Results of divisions and shifts by unknown counts are any number, as Linux takes them, so that
     /// verdicts can be compared. Without it ranges are followed through them.
     pub coarse_arithmetic: bool,
-    /// Division by the immediate zero and immediate shift counts at or past the width are rejected, as Linux does.
-    /// Without it they mean what RFC 9669 says of registers: zero or the dividend, and the count modulo the width.
-    pub strict_immediates: bool,
+    /// Only instructions that Linux takes: no calls through registers, no division by the immediate zero and no
+    /// immediate shift counts at or past the width. Without it the last two mean what RFC 9669 says of registers:
+    /// zero or the dividend, and the count modulo the width.
+    pub linux_instructions: bool,
 }
 
 impl Policy {
@@ -28,11 +29,11 @@ impl Policy {
         allow_uninitialised_stack: true,
         strict_alignment: false,
         coarse_arithmetic: true,
-        strict_immediates: true,
+        linux_instructions: true,
     };
     /// The default in user space: all that `KERNEL` accepts; unproven stack bytes are zeroed.
     pub const USER: Self =
-        Self { name: "user", coarse_arithmetic: false, strict_immediates: false, ..Self::KERNEL };
+        Self { name: "user", coarse_arithmetic: false, linux_instructions: false, ..Self::KERNEL };
     /// For untrusted tenants: no pointer leaks, no reads of unwritten stack.
     pub const STRICT: Self = Self {
         name: "strict",
@@ -40,7 +41,7 @@ impl Policy {
         allow_uninitialised_stack: false,
         strict_alignment: false,
         coarse_arithmetic: false,
-        strict_immediates: false,
+        linux_instructions: false,
     };
 
     /// The policy of that name.

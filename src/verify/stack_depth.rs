@@ -1,6 +1,7 @@
 //! Stack along call chains: 512 bytes together, or a frame each, by program type.
 #![forbid(unsafe_code)]
 
+use super::TAIL_CALL;
 use super::observe::Observed;
 use super::policy::Options;
 use super::report::Reason;
@@ -9,8 +10,6 @@ use crate::isa::{Callee, Insn};
 use crate::link::Program;
 use beelift_runtime::ctx::StackRule;
 
-/// `bpf_tail_call`.
-const TAIL_CALL: u32 = 12;
 /// A function that makes tail calls leaves at most this much stack below it.
 const TAIL_CALL_STACK: u32 = 256;
 /// Frames are laid out in units of this many bytes.

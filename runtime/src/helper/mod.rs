@@ -30,7 +30,8 @@ pub use effects::{Effects, Redirect};
 pub use proto::{ArgKind, DynptrKind, DynptrRole, HelperFlags, MemAccess, Proto, RetKind, SockKind};
 pub use registry::{Helper, HelperExists, HelperTable, by_id, by_name};
 pub use set::ProgramTypes;
-pub use shim::{Probe, call_checked};
+pub use shim::{PACKET_LOAD, Probe, call_checked};
+pub use skb::packet_load;
 
 #[cfg(test)]
 mod tests;

@@ -10,7 +10,7 @@ use std::ptr::NonNull;
 
 use super::registry::Helper;
 use super::{ArgumentFault, check, map, net, ring, skb, string, trace, world, xdp};
-use crate::abi::ExecContext;
+use crate::abi::{ExecContext, HelperFn};
 use crate::ctx::ProgramType;
 use crate::map::{Map, MapHandle};
 use crate::mem::{Bytes, BytesMut, Regions};
@@ -219,6 +219,7 @@ shims! {
     skb_load_bytes = skb::load_bytes[u32(2), out(3, 4)];
     skb_load_bytes_relative = skb::load_bytes_relative[u32(2), out(3, 4), u32(5)];
     skb_store_bytes = skb::store_bytes[u32(2), input(3, 4), u64(5)];
+    packet_load = skb::packet_load[i32(1), u32(2)];
     skb_pull_data = skb::pull_data[u32(2)];
     l3_csum_replace = skb::l3_csum_replace[u32(2), u64(3), u64(4), u64(5)];
     l4_csum_replace = skb::l4_csum_replace[u32(2), u64(3), u64(4), u64(5)];
@@ -237,6 +238,9 @@ shims! {
     strtoul = string::strtoul[input(1, 2), u64(3), fixed_out(4, 8)];
     strncmp = string::strncmp[input(1, 2), text(3)];
 }
+
+/// [`packet_load`](super::packet_load) as generated code calls it: r1 is the offset, r2 the size.
+pub const PACKET_LOAD: HelperFn = packet_load;
 
 /// Runs a body; a panic becomes `TrapKind::HelperPanic`.
 #[inline]

@@ -61,6 +61,31 @@ fn headers(cx: &ExecContext<'_>, frame: Frame<'_>) -> (u64, u64) {
     }
 }
 
+/// What the packet access instructions (`ABS`, `IND`) load: `size` bytes (1, 2 or 4), big endian, or a negative number if
+/// there are none there, which ends the program. Negative offsets count from the network header (`SKF_NET_OFF`) or from
+/// the Ethernet header (`SKF_LL_OFF`).
+#[must_use]
+pub fn packet_load(cx: &ExecContext<'_>, offset: i32, size: u32) -> i64 {
+    const NETWORK: i32 = -0x10_0000;
+    const LINK: i32 = -0x20_0000;
+    let size = size.clamp(1, 4);
+    let found = cx.ctx.frame().and_then(|frame| {
+        let (link, network) = headers(cx, frame);
+        let (start, distance) = match offset {
+            0.. => (frame.data(), offset),
+            NETWORK.. => (network, offset - NETWORK),
+            LINK.. => (link, offset - LINK),
+            _ => return None,
+        };
+        let start = start + u64::from(distance.unsigned_abs());
+        let end = start + u64::from(size);
+        if end <= frame.data_end() { frame.memory(start, u64::from(size)) } else { None }
+    });
+    let Some(bytes) = found else { return EFAULT };
+    let bytes = bytes.as_bytes();
+    (0..u64::from(size)).fold(0, |value, at| value << 8 | i64::from(bytes.byte(at)))
+}
+
 pub(super) fn store_bytes(cx: &ExecContext<'_>, offset: u32, from: Bytes<'_>, flags: u64) -> i64 {
     /// `BPF_F_RECOMPUTE_CSUM | BPF_F_INVALIDATE_HASH`: state that our packets do not have.
     const FLAGS: u64 = 3;

@@ -23,7 +23,7 @@ impl Verifier<'_> {
             return Err(Reason::FramePointerWrite.into());
         }
         if let Operand::Imm(value) = src
-            && self.options.policy.strict_immediates
+            && self.options.policy.linux_instructions
         {
             immediate_is_valid(op, width, value)?;
         }

@@ -7,6 +7,7 @@ use super::context;
 use super::memory::{Access, Span};
 use crate::isa::{Callee, InsnId, Reg};
 use crate::link::Linkage;
+use crate::verify::TAIL_CALL;
 use crate::verify::explore::{Check, Next, Stop, Verifier};
 use crate::verify::facts::CallFact;
 use crate::verify::precision::Note;
@@ -20,8 +21,35 @@ impl Verifier<'_> {
             Callee::Helper(id) => self.helper_call(id),
             Callee::Subprogram(entry) => self.subprogram_call(entry),
             Callee::Kfunc { kfunc, .. } => self.kfunc_call(kfunc),
-            Callee::Register(_) => Err(Stop::Unsupported("calls through registers".to_owned())),
+            Callee::Register(reg) => self.register_call(reg),
         }
+    }
+
+    /// A call of what a register holds: a subprogram whose address was taken, or a helper by its number.
+    fn register_call(&mut self, reg: Reg) -> Check<Next> {
+        let register = self.read(reg)?;
+        if self.options.policy.linux_instructions {
+            return Err(Reason::RegisterCall.into());
+        }
+        let target = match register.kind {
+            Kind::Function(subprogram) if !register.nullable => {
+                context::unmodified(&register)?;
+                Callee::Subprogram(self.program.subprograms[subprogram as usize].entry)
+            }
+            Kind::Scalar => {
+                self.rely_on(reg);
+                let number = register.value.constant().and_then(|number| u32::try_from(number).ok());
+                Callee::Helper(number.ok_or(Reason::CallTarget { reg, found: register.kind.name() })?)
+            }
+            kind => return Err(Reason::CallTarget { reg, found: kind.name() }.into()),
+        };
+        if target == Callee::Helper(TAIL_CALL) {
+            // Its rules about stack are checked where it is called by name.
+            return Err(Stop::Unsupported("tail calls through registers".to_owned()));
+        }
+        let next = self.call(target)?;
+        self.observed.target(self.at, target);
+        Ok(next)
     }
 
     fn subprogram_call(&mut self, entry: InsnId) -> Check<Next> {

@@ -43,6 +43,9 @@ reasons! {
     StackTooDeep { depth: u32, limit: u32 } = "stack_too_deep", "{depth} bytes of stack along a call chain exceed {limit}";
     UninitialisedRegister { reg: Reg } = "uninitialised_register", "{reg} was not written on this path";
     FramePointerWrite = "frame_pointer_write", "r10 is read-only";
+    RegisterCall = "register_call", "Linux has no calls through registers";
+    CallTarget { reg: Reg, found: &'static str } =
+        "call_target", "{reg} holds a {found}, not a subprogram or the number of a helper";
     DivisionByZero = "division_by_zero", "division by the constant zero";
     ShiftTooFar { count: i64 } = "shift_too_far", "shift by {count} is not below the width";
     PointerArithmetic { op: &'static str, kind: &'static str } = "pointer_arithmetic", "{op} on a {kind} pointer";
