@@ -12,7 +12,7 @@ use beelift_runtime::map::MapKind;
 
 use super::maps::{Contents, Element};
 use super::record::{Input, Record};
-use super::{Backend, Choice, Collection, EngineBuilder, Error, Loaded};
+use super::{Backend, Choice, Collection, EngineBuilder, Error};
 use crate::link::Program;
 
 /// What to run on every engine.
@@ -82,17 +82,44 @@ impl Comparison {
 
 impl Trial<'_> {
     /// Runs everything on these engines. `builder` gives verifier options and the like.
+    ///
+    /// The kernel does not take every input. What it does not take is compared between the other engines, in runs
+    /// of their own: maps that have seen more inputs than the kernel's say nothing.
     #[must_use]
     pub fn compare(&self, backends: &[Backend], builder: &dyn Fn() -> EngineBuilder) -> Comparison {
-        let columns: Vec<Column> = backends
-            .iter()
-            .map(|&backend| Column { backend, outcome: self.run(backend, builder()) })
-            .collect();
-        let difference = first_difference(&columns);
+        let nothing = vec![None; self.inputs.len()];
+        let refused: Vec<_> = self.inputs.iter().map(|input| self.incomparable(input)).collect();
+        let with_kernel = backends.contains(&Backend::Kernel);
+        if !with_kernel || refused == nothing {
+            let columns = self.columns(backends, &nothing, builder);
+            return Comparison { difference: first_difference(&columns), columns };
+        }
+        let common = self.columns(backends, &refused, builder);
+        let difference = first_difference(&common);
+        let ours: Vec<Backend> =
+            backends.iter().copied().filter(|&backend| backend != Backend::Kernel).collect();
+        let mut columns = self.columns(&ours, &nothing, builder);
+        let difference = difference.or_else(|| first_difference(&columns));
+        columns.extend(common.into_iter().filter(|column| column.backend == Backend::Kernel));
         Comparison { columns, difference }
     }
 
-    fn run(&self, backend: Backend, builder: EngineBuilder) -> Result<Outcome, Error> {
+    fn columns(
+        &self,
+        backends: &[Backend],
+        left_out: &[Option<&'static str>],
+        builder: &dyn Fn() -> EngineBuilder,
+    ) -> Vec<Column> {
+        let run = |&backend| Column { backend, outcome: self.run(backend, left_out, builder()) };
+        backends.iter().map(run).collect()
+    }
+
+    fn run(
+        &self,
+        backend: Backend,
+        left_out: &[Option<&'static str>],
+        builder: EngineBuilder,
+    ) -> Result<Outcome, Error> {
         let choice = match backend {
             Backend::Jit => Choice::Jit,
             Backend::Interpreter => Choice::Interpreter,
@@ -101,19 +128,23 @@ impl Trial<'_> {
         let environment: Arc<dyn Environment> = Arc::new(self.environment.clone());
         let engine = builder.backend(choice).environment(environment).deterministic(true).build()?;
         let collection = engine.load_linked(vec![self.program.clone()])?;
-        self.run_loaded(&collection)
+        self.run_loaded(&collection, left_out)
     }
 
-    fn run_loaded(&self, collection: &Collection) -> Result<Outcome, Error> {
+    fn run_loaded(
+        &self,
+        collection: &Collection,
+        left_out: &[Option<&'static str>],
+    ) -> Result<Outcome, Error> {
         for (map, key, element) in self.elements {
             collection.map(map)?.update(key, element, 0)?;
         }
         let program = &collection.programs()[0];
         let _pinned = program.pin_for_comparison()?;
         let mut records = Vec::with_capacity(self.inputs.len());
-        for input in self.inputs {
-            records.push(match incomparable(program, input) {
-                Some(why) => Err(why),
+        for (input, left_out) in self.inputs.iter().zip(left_out) {
+            records.push(match left_out {
+                Some(why) => Err(*why),
                 None => Ok(program.run_input(input)?),
             });
         }
@@ -124,18 +155,19 @@ impl Trial<'_> {
             .collect::<Result<_, Error>>()?;
         Ok(Outcome { records, maps })
     }
-}
 
-/// Why the kernel cannot tell anything about an input.
-fn incomparable(program: &Loaded, input: &Input) -> Option<&'static str> {
+    /// Why the kernel cannot tell anything about an input.
     #[cfg(feature = "kernel")]
-    if program.backend() == Backend::Kernel {
+    fn incomparable(&self, input: &Input) -> Option<&'static str> {
         let input =
             crate::kernel::oracle::Input { packet: &input.packet, metadata: 0, context: &input.context };
-        return crate::kernel::oracle::incomparable(program.program(), input);
+        crate::kernel::oracle::incomparable(self.program, input)
     }
-    let _ = (program, input);
-    None
+
+    #[cfg(not(feature = "kernel"))]
+    fn incomparable(&self, _input: &Input) -> Option<&'static str> {
+        None
+    }
 }
 
 fn first_difference(columns: &[Column]) -> Option<Difference> {
