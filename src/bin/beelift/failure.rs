@@ -61,6 +61,7 @@ impl Failure {
         Self { kind, message: message.to_string(), hint: None, span: None, report: None }
     }
     /// An unreadable input or a failed comparison.
+    #[expect(clippy::self_named_constructors, reason = "kinds have constructors of their names")]
     pub(crate) fn failure(message: impl Display) -> Self {
         Self::new(Kind::Failure, message)
     }

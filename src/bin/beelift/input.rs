@@ -20,6 +20,9 @@ pub(crate) struct Input {
     pub(crate) timestamp: Duration,
 }
 
+/// Offset and bytes of a field of the context, from its name and a value.
+pub(crate) type ContextField<'a> = &'a dyn Fn(&str, &str) -> Result<(usize, Vec<u8>), Failure>;
+
 /// Inputs by the options that name them.
 pub(crate) struct Sources<'a> {
     pub(crate) packet: Option<&'a str>,
@@ -30,10 +33,7 @@ pub(crate) struct Sources<'a> {
 
 impl Sources<'_> {
     /// All inputs, in order. Without any option: none.
-    pub(crate) fn read(
-        &self,
-        context_field: &dyn Fn(&str, &str) -> Result<(usize, Vec<u8>), Failure>,
-    ) -> Result<Vec<Input>, Failure> {
+    pub(crate) fn read(&self, context_field: ContextField<'_>) -> Result<Vec<Input>, Failure> {
         let context = self.context.map(|text| parse_context(text, context_field)).transpose()?;
         if let Some(path) = self.vectors {
             if self.packet.is_some() || self.pcap.is_some() {
@@ -71,10 +71,7 @@ pub(crate) fn hex_or_file(text: &str) -> Result<Vec<u8>, Failure> {
 }
 
 /// `HEX`, `@FILE` or `FIELD=VALUE,…`.
-fn parse_context(
-    text: &str,
-    field: &dyn Fn(&str, &str) -> Result<(usize, Vec<u8>), Failure>,
-) -> Result<Vec<u8>, Failure> {
+fn parse_context(text: &str, field: ContextField<'_>) -> Result<Vec<u8>, Failure> {
     if !text.contains('=') {
         return hex_or_file(text);
     }

@@ -140,22 +140,6 @@ pub(crate) fn trap(trap: &Trap) -> String {
     report.render()
 }
 
-/// A trap as JSON.
-pub(crate) fn trap_json(trap: &Trap) -> Value {
-    json!({
-        "code": format!("{:?}", trap.kind),
-        "message": trap.kind.to_string(),
-        "pc": trap.at.0,
-        "source": trap.source.as_ref().map(line_json),
-        "fault": trap.fault.as_ref().map(ToString::to_string),
-        "backtrace": trap.backtrace.iter().map(|frame| json!({
-            "subprogram": frame.subprogram,
-            "pc": frame.at.0,
-            "source": frame.source.as_ref().map(line_json),
-        })).collect::<Vec<_>>(),
-    })
-}
-
 /// A report in the making.
 struct Report {
     title: String,
