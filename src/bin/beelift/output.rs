@@ -44,9 +44,12 @@ pub(crate) fn color_on_stderr() -> bool {
     std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
+/// Fewer steps than this are over before a bar helps.
+const BAR_STEPS: usize = 8;
+
 /// A progress bar on a terminal, and nothing elsewhere.
 pub(crate) fn progress(len: usize, what: &'static str) -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
+    if len < BAR_STEPS || !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
     let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} {eta}")

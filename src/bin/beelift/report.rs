@@ -113,12 +113,12 @@ pub(crate) fn refused(program: &Program, error: &OsError) -> String {
 
 /// The registers in the log's last line of state (`R0=… R1=…`).
 fn last_state(log: &VerifierLog) -> &str {
-    let states = log.text.lines().filter_map(|line| {
+    let mut states = log.text.lines().filter_map(|line| {
         let state = line.split_once(": R").or_else(|| line.split_once("; R"))?;
         let start = line.len() - state.1.len() - 1;
         line[start..].contains('=').then(|| line[start..].trim())
     });
-    states.last().unwrap_or_default()
+    states.next_back().unwrap_or_default()
 }
 
 /// A trap for a person.
