@@ -8,6 +8,13 @@ mod cli;
 mod conformance;
 mod elf;
 mod examples;
+#[cfg(feature = "jit")]
+mod fuzz;
+#[cfg(feature = "jit")]
+#[path = "../fuzzing/mod.rs"]
+mod fuzzing;
+#[path = "../random/mod.rs"]
+mod generator;
 #[cfg(feature = "kernel")]
 mod kernel;
 mod random;

@@ -2,9 +2,6 @@
 //!
 //! `BEELIFT_RANDOM_CASES` sets how many programs are judged (default 400), `BEELIFT_RANDOM_SEED` the first seed.
 
-#[path = "../random/mod.rs"]
-mod generator;
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
@@ -14,6 +11,8 @@ use beelift::engine::{Backend, Input};
 use beelift::isa::{Callee, Insn};
 use beelift::verify::{self, Failure, Options, Policy};
 use beelift::{Engine, FixedEnvironment, Program, ProgramType};
+
+use crate::generator;
 
 fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)

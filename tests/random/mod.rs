@@ -19,22 +19,29 @@ const VALUE: u32 = 64;
 /// Stack slots that are written before anything reads them: r10-64 to r10-1.
 const SCRATCH: i16 = -64;
 
-/// xorshift64*, seeded so that neighbouring seeds differ at once.
+/// xorshift64*, seeded so that neighbouring seeds differ at once. Choices may also be made by given bytes, one a
+/// choice, until they are used up: so a fuzzer can change one choice and keep the others.
 #[derive(Clone, Debug)]
-pub(crate) struct Rng(u64);
+pub(crate) struct Rng {
+    state: u64,
+    given: std::vec::IntoIter<u8>,
+}
 
 impl Rng {
     pub(crate) fn new(seed: u64) -> Self {
-        let mut state = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        state = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        state = (state ^ (state >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        Self((state ^ (state >> 31)) | 1)
+        Self { state: mixed(seed) | 1, given: Vec::new().into_iter() }
+    }
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Self {
+        Self { given: bytes.to_vec().into_iter(), ..Self::new(0) }
     }
     pub(crate) fn bits(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+        if let Some(byte) = self.given.next() {
+            return mixed(u64::from(byte));
+        }
+        self.state ^= self.state >> 12;
+        self.state ^= self.state << 25;
+        self.state ^= self.state >> 27;
+        self.state.wrapping_mul(0x2545_f491_4f6c_dd1d)
     }
     /// Below `bound`, which is not zero.
     pub(crate) fn below(&mut self, bound: u32) -> u32 {
@@ -73,6 +80,13 @@ impl Rng {
     }
 }
 
+fn mixed(number: u64) -> u64 {
+    let mut state = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    state = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    state = (state ^ (state >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    state ^ (state >> 31)
+}
+
 /// A generated program with its maps and an input.
 #[derive(Clone, Debug)]
 pub(crate) struct Case {
@@ -80,8 +94,6 @@ pub(crate) struct Case {
     pub(crate) insns: Vec<Insn>,
     pub(crate) maps: Vec<MapDef>,
     pub(crate) packet: Vec<u8>,
-    /// Made with a flaw: likely rejected.
-    pub(crate) flawed: bool,
 }
 
 /// Takes out what a finding does not need: as long as `still` says that it is still there, instructions become
@@ -118,14 +130,22 @@ pub(crate) fn maps() -> Vec<MapDef> {
 
 /// Makes the program of a seed.
 pub(crate) fn generate(seed: u64) -> Case {
-    let mut rng = Rng::new(seed);
+    case(seed, Rng::new(seed))
+}
+
+/// Makes the program that bytes choose.
+pub(crate) fn generate_from(bytes: &[u8]) -> Case {
+    case(0, Rng::from_bytes(bytes))
+}
+
+fn case(seed: u64, mut rng: Rng) -> Case {
     let flawed = rng.chance(15);
     let length = PACKET + rng.below(64);
     let packet = (0..length).map(|_| rng.bits() as u8).collect();
     let mut generator =
         Generator { rng, insns: Vec::new(), subprograms: Vec::new(), exits: Vec::new(), flaw: flawed };
     generator.program();
-    Case { seed, insns: generator.insns, maps: maps(), packet, flawed }
+    Case { seed, insns: generator.insns, maps: maps(), packet }
 }
 
 const CTX: Reg = Reg::R6;

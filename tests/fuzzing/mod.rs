@@ -1,0 +1,16 @@
+//! What the fuzz targets do with their bytes: plain functions, called for hours by `fuzz/` and for a moment by
+//! `tests/it/fuzz.rs`. Each takes any bytes and panics only when it found a bug.
+//!
+//! The crate that includes this has the generator of random programs as its module `generator`.
+
+mod execute;
+mod objects;
+mod text;
+
+pub(crate) use execute::verify_run;
+pub(crate) use objects::{btf, elf};
+pub(crate) use text::{assembler, decode};
+
+/// Every target by name.
+pub(crate) const TARGETS: [(&str, fn(&[u8])); 5] =
+    [("decode", decode), ("assembler", assembler), ("elf", elf), ("btf", btf), ("verify_run", verify_run)];
