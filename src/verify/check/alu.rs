@@ -132,6 +132,10 @@ impl Verifier<'_> {
             }
             return self.write(dst, Register::unknown());
         }
+        if order == ByteOrder::Little && size == Size::DW {
+            // Numbers are little-endian already.
+            return Ok(());
+        }
         let value = semantics::swap(&mut AbstractScalar, order, size, target.value);
         self.write(dst, Register::scalar(value))
     }

@@ -158,10 +158,14 @@ impl Verifier<'_> {
             return;
         }
         let mut over = false;
+        let live = &self.liveness.before;
         for (depth, frame) in self.state.frames.iter().enumerate() {
+            let place = self.state.frames.get(depth + 1).map_or(self.at, |inner| inner.call_site);
+            // What nobody reads need not learn anything.
+            let live = live[place.index()].bits();
             let depth = depth as u8; // at most 8 frames
             for (index, register) in frame.registers.iter().enumerate() {
-                if register.is_scalar() && register.id == scalar.id {
+                if register.is_scalar() && register.id == scalar.id && live >> index & 1 == 1 {
                     let place = Place::Register(depth, index as u8); // 11 registers
                     over |= !add(places, place);
                 }

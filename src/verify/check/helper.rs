@@ -13,6 +13,7 @@ use crate::verify::report::Reason;
 use crate::verify::state::{DynptrType, Kind, MapRef, MemFlags, Register, Resource, ResourceKind, SockKind};
 use beelift_runtime::MapKind;
 use beelift_runtime::helper::{HelperFlags, Proto, RetKind};
+use beelift_runtime::map::MapFlags;
 
 /// Numbers of helpers with rules of their own.
 pub(super) mod id {
@@ -217,7 +218,9 @@ impl Verifier<'_> {
                 let mut value = Register { owner, nullable, ..Register::pointer(Kind::MapValue(map)) };
                 if helper.id == id::LOOKUP && self.key_is_inside(map, call) {
                     value.nullable = false;
-                    call.fact.constant_key = call.constant_key.and_then(|key| u32::try_from(key).ok());
+                    if self.tables.slot_of(map).is_some() {
+                        call.fact.constant_key = call.constant_key.and_then(|key| u32::try_from(key).ok());
+                    }
                     if self
                         .tables
                         .map(map)
@@ -281,7 +284,8 @@ impl Verifier<'_> {
     fn key_is_inside(&self, map: MapRef, call: &CallState) -> bool {
         let def = self.tables.map(map);
         matches!(def.kind, MapKind::Array | MapKind::PercpuArray)
-            && self.tables.slot_of(map).is_some()
+            // Another inner map may take this one's place: of the same size, unless the flag says otherwise.
+            && (self.tables.slot_of(map).is_some() || !def.flags.contains(MapFlags::INNER_MAP))
             && call.constant_key.is_some_and(|key| key < u64::from(def.max_entries))
     }
 }

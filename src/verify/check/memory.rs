@@ -63,8 +63,10 @@ impl Verifier<'_> {
                 let pointer = filled.kind.is_pointer();
                 self.observed.load(self.at, if pointer { Loaded::Pointer } else { Loaded::Number });
                 if filled.is_scalar() && size != Size::DW {
-                    filled.value = filled.value.extend(size, sign);
-                    if sign == Sign::Signed {
+                    let before = filled.value;
+                    filled.value = before.extend(size, sign);
+                    // The sign extension of a number without its sign bit changes nothing.
+                    if sign == Sign::Signed && before.umax() >= 1 << (size.bits() - 1) {
                         filled.unlink();
                     }
                 }

@@ -66,12 +66,18 @@ impl Verifier<'_> {
                 self.write(dst, Register::UNINIT)?;
                 Err(Stop::Unsupported("arena address casts".to_owned()))
             }
-            Insn::Call(callee) => self.call(callee),
+            Insn::Call(callee) => {
+                self.count_jump();
+                self.call(callee)
+            }
             Insn::LegacyPacket { index, .. } => {
                 self.legacy_packet(index)?;
                 Ok(next)
             }
-            Insn::Exit => self.exit(),
+            Insn::Exit => {
+                self.count_jump();
+                self.exit()
+            }
         }
     }
 
