@@ -17,6 +17,9 @@ pub(crate) type VarSet = u128;
 /// Variables that are registers.
 pub(crate) const REGISTERS: usize = 10;
 
+/// Dominance frontiers may grow with the square of the program.
+const MOST_FRONTIERS: usize = 4_000_000;
+
 /// A run of instructions with one entry and one end.
 #[derive(Clone, Debug)]
 pub(crate) struct CodeBlock {
@@ -286,18 +289,25 @@ fn place_merges(blocks: &mut [CodeBlock], writes: &[VarSet]) {
     }
     find_dominators(blocks, &preds);
     let mut frontiers: Vec<Vec<usize>> = vec![Vec::new(); blocks.len()];
+    let mut size = 0;
     for at in 0..blocks.len() {
         if preds[at].len() < 2 {
             continue;
         }
         for &pred in &preds[at] {
             let mut runner = pred;
-            while runner != blocks[at].dominator {
-                if frontiers[runner].last() != Some(&at) {
-                    frontiers[runner].push(at);
-                }
+            // Above a block that has it, all have it.
+            while runner != blocks[at].dominator && frontiers[runner].last() != Some(&at) {
+                frontiers[runner].push(at);
+                size += 1;
                 runner = blocks[runner].dominator;
             }
+        }
+    }
+    if size > MOST_FRONTIERS {
+        // Deeply nested loops by the thousand: every live variable merges, which is correct, too.
+        for block in blocks.iter_mut().filter(|block| block.preds > 1) {
+            block.merges = block.live_in;
         }
     }
     // A loop back to the first instruction: its variables come from the arguments, too.
