@@ -216,7 +216,7 @@ fn read_symbols(file: &ElfFile64<'_, LittleEndian>, sections: usize) -> Result<V
     for symbol in file.symbols() {
         let name = symbol.name_bytes().map_err(not_elf)?;
         let SymbolFlags::Elf { st_other, .. } = symbol.flags() else { continue };
-        symbols.resize_with(symbol.index().0.max(symbols.len()), || symbols_gap());
+        symbols.resize_with(symbol.index().0.max(symbols.len()), symbols_gap);
         symbols.push(Symbol {
             name: String::from_utf8_lossy(name).into_owned(),
             place: match symbol.section() {
@@ -271,7 +271,7 @@ fn read_section<'a>(
     const ALLOC: u64 = 2;
     const EXEC: u64 = 4;
     let header = section.elf_section_header();
-    let flags = u64::from(header.sh_flags(LittleEndian).0);
+    let flags = header.sh_flags(LittleEndian).0;
     let progbits = header.sh_type(LittleEndian).0 == 1;
     let name = String::from_utf8_lossy(section.name_bytes().map_err(not_elf)?).into_owned();
     let mut out = Section {

@@ -226,7 +226,7 @@ impl Engine {
             error => Error::Codegen { program: name.clone(), error },
         };
         let start = Instant::now();
-        let options = crate::ir::Options { assert_facts: self.shared.check_facts, ..Default::default() };
+        let options = crate::ir::Options { assert_facts: self.shared.check_facts };
         let module = crate::ir::build(verified, options).map_err(|what| failed(what.into()))?;
         let code = codegen::compile(&module, &self.shared.target).map_err(failed)?;
         times.compile = start.elapsed();

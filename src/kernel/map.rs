@@ -18,6 +18,9 @@ use super::sys::map::{MapFd, possible_cpus as count_cpus};
 use super::sys::{self, attr};
 use super::{Errno, Hint, OsError, caps};
 
+/// Bytes of a key and of its value (per-CPU maps: of all CPUs, one after the other).
+pub type Entry = (Vec<u8>, Vec<u8>);
+
 /// What a map is created with beside its definition.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CreateOptions<'a> {
@@ -286,7 +289,7 @@ impl KernelMap {
     ///
     /// # Errors
     /// As the map type does.
-    pub fn entries(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>, OsError> {
+    pub fn entries(&self) -> Result<Vec<Entry>, OsError> {
         let mut entries = match self.entries_by_batch() {
             Ok(entries) => entries,
             Err(_) => self.entries_by_key()?,
@@ -296,7 +299,7 @@ impl KernelMap {
         Ok(entries)
     }
 
-    fn entries_by_batch(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Errno> {
+    fn entries_by_batch(&self) -> Result<Vec<Entry>, Errno> {
         let (key_size, value_size) = (self.info.key_size as usize, self.fd.value_size());
         if key_size == 0 || value_size == 0 {
             return Err(Errno::EINVAL);
@@ -319,7 +322,7 @@ impl KernelMap {
         }
     }
 
-    fn entries_by_key(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>, OsError> {
+    fn entries_by_key(&self) -> Result<Vec<Entry>, OsError> {
         let mut entries = Vec::new();
         let mut key = self.next_key(None)?;
         // A hash that shrinks while we walk starts over: the bound ends that.

@@ -27,7 +27,7 @@ pub use btf::{KernelBtf, vmlinux_bytes};
 pub use error::{Errno, Hint, OsError};
 pub use link::{AttachPoint, AttachPointError, Direction, KernelLink, LinkInfo, XdpMode};
 pub use log::VerifierLog;
-pub use map::{CreateOptions, KernelMap, MapInfo, possible_cpus};
+pub use map::{CreateOptions, Entry, KernelMap, MapInfo, possible_cpus};
 pub use mapset::{MapSetOptions, create_maps};
 pub use oracle::{Fixed, Oracle};
 pub use pin::{Pinned, ensure_bpffs, open_pinned, unpin};
