@@ -443,10 +443,7 @@ impl<'a> Verifier<'a> {
         if !self.covered_by(index, Exactness::Within) {
             return false;
         }
-        match self.iterator_at_call() {
-            Some(slot) => slot,
-            None => true,
-        }
+        self.iterator_at_call().unwrap_or(true)
     }
 
     fn same_as(&mut self, index: u32) -> bool {

@@ -458,7 +458,7 @@ impl Solver<'_> {
                 at = at.next();
             }
         }
-        result.unwrap_or(Scalar::unknown())
+        result.unwrap_or_default()
     }
 
     /// Writes down what is known before each instruction, and what calls hand over.

@@ -119,10 +119,6 @@ impl Trace {
             }
         })
     }
-    /// The step before.
-    pub(crate) fn previous(&self, step: u32) -> u32 {
-        self.steps[step as usize].previous
-    }
 }
 
 /// Scalars whose origin is looked for, by frame.

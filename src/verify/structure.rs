@@ -211,7 +211,6 @@ impl Structure {
                         self.prune[at] |= matches!(callee, Callee::Subprogram(_));
                         match is_loop_point(insn) {
                             LoopPoint::None => {}
-                            LoopPoint::Prune => self.prune[at] = true,
                             LoopPoint::Force => {
                                 self.prune[at] = true;
                                 self.force[at] = true;
@@ -230,8 +229,6 @@ impl Structure {
 pub(crate) enum LoopPoint {
     /// No.
     None,
-    /// States are compared there.
-    Prune,
     /// States are always remembered there: calls that call back, iterators.
     Force,
 }

@@ -174,8 +174,7 @@ impl Verifier<'_> {
             | Kind::PacketMeta
             | Kind::Object(..)
             | Kind::Memory(_)
-            | Kind::Function(_)
-            | Kind::Dynptr => true,
+            | Kind::Function(_) => true,
             Kind::FlowKeys => constant.is_some(),
             Kind::Map(_) => constant == Some(0) && op == AluOp::Add,
             Kind::PacketEnd | Kind::Socket(_) | Kind::Arena | Kind::Uninit | Kind::Scalar => false,

@@ -370,8 +370,7 @@ impl Verifier<'_> {
             | Kind::Socket(_)
             | Kind::FlowKeys
             | Kind::Function(_)
-            | Kind::Arena
-            | Kind::Dynptr => Err(self.expected(span.reg, "memory", register)),
+            | Kind::Arena => Err(self.expected(span.reg, "memory", register)),
         }
     }
 
@@ -459,8 +458,7 @@ fn is_memory(register: &Register) -> bool {
         | Kind::Socket(_)
         | Kind::FlowKeys
         | Kind::Function(_)
-        | Kind::Arena
-        | Kind::Dynptr => false,
+        | Kind::Arena => false,
     }
 }
 

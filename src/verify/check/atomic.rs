@@ -62,8 +62,7 @@ impl Verifier<'_> {
             | Kind::Memory(_)
             | Kind::Object(..)
             | Kind::Function(_)
-            | Kind::Arena
-            | Kind::Dynptr => Ok(()),
+            | Kind::Arena => Ok(()),
         }
     }
 }

@@ -8,11 +8,9 @@ use crate::verify::report::Reason;
 use crate::verify::state::{Byte, DynptrType, Kind, MemFlags, Register, Slot, Special, SpecialSlot, Stack};
 use beelift_runtime::helper::{DynptrKind, DynptrRole};
 
-/// A dynptr in use: frame, first slot, what it is.
+/// A dynptr in use: what it is.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Dynptr {
-    pub(super) frame: usize,
-    pub(super) slot: usize,
     pub(super) kind: DynptrType,
     pub(super) id: u32,
     pub(super) object: u32,
@@ -84,7 +82,7 @@ impl Verifier<'_> {
         let bad = || Reason::NotADynptr { reg };
         let object = object.filter(|object| object.first).ok_or_else(bad)?;
         let Special::Dynptr(kind) = object.special else { return Err(bad().into()) };
-        Ok(Dynptr { frame, slot, kind, id: object.id, object: object.object })
+        Ok(Dynptr { kind, id: object.id, object: object.object })
     }
 
     /// Makes a dynptr where a register points to.

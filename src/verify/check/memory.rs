@@ -115,7 +115,7 @@ impl Verifier<'_> {
             Kind::Object(..) => return Err(Stop::Unsupported("loads from kernel objects".to_owned())),
             Kind::Arena => return Err(Stop::Unsupported("arena memory".to_owned())),
             Kind::Map(_) => return Err(Stop::Unsupported("loads from a map itself".to_owned())),
-            Kind::Uninit | Kind::Scalar | Kind::PacketEnd | Kind::Function(_) | Kind::Dynptr => {
+            Kind::Uninit | Kind::Scalar | Kind::PacketEnd | Kind::Function(_) => {
                 return Err(invalid(reg, pointer));
             }
         };
@@ -179,7 +179,7 @@ impl Verifier<'_> {
             Kind::Object(..) => return Err(Stop::Unsupported("stores to kernel objects".to_owned())),
             Kind::Arena => return Err(Stop::Unsupported("arena memory".to_owned())),
             Kind::Map(_) => return Err(Reason::ReadOnly { kind: "map" }.into()),
-            Kind::Uninit | Kind::Scalar | Kind::PacketEnd | Kind::Function(_) | Kind::Dynptr => {
+            Kind::Uninit | Kind::Scalar | Kind::PacketEnd | Kind::Function(_) => {
                 return Err(invalid(reg, pointer));
             }
         }

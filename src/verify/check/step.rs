@@ -209,8 +209,7 @@ impl Verifier<'_> {
             | Kind::MapKey(_)
             | Kind::Memory(_)
             | Kind::FlowKeys
-            | Kind::Function(_)
-            | Kind::Dynptr => false,
+            | Kind::Function(_) => false,
         };
         let seen = &mut self.observed.base[self.at.index()];
         match *seen {

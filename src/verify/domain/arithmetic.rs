@@ -138,6 +138,6 @@ impl<const N: u32, const H: u32> ScalarOf<N, H> {
     /// operands that stand for nothing, and then anything holds.
     pub(super) fn or_unknown(value: Option<Self>) -> Self {
         debug_assert!(low_mask(H) < low_mask(N), "the low half is narrower");
-        value.unwrap_or(Self::unknown())
+        value.unwrap_or_default()
     }
 }

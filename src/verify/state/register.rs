@@ -86,8 +86,6 @@ pub(crate) enum Kind {
     Function(u32),
     /// A page of an arena.
     Arena,
-    /// A dynptr lent to a callback or function.
-    Dynptr,
 }
 
 impl Kind {
@@ -116,8 +114,7 @@ impl Kind {
             | Self::PacketEnd
             | Self::FlowKeys
             | Self::Function(_)
-            | Self::Arena
-            | Self::Dynptr => false,
+            | Self::Arena => false,
         }
     }
     /// The kernel's short name, for messages.
@@ -142,7 +139,6 @@ impl Kind {
             Self::Object(..) => "object",
             Self::Function(_) => "function",
             Self::Arena => "arena",
-            Self::Dynptr => "dynptr",
         }
     }
 }

@@ -3,9 +3,6 @@
 
 use super::Register;
 
-/// Slots of a full 512-byte frame.
-pub(crate) const SLOTS: usize = 64;
-
 /// What a stack byte holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Byte {

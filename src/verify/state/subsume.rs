@@ -77,6 +77,7 @@ pub(crate) struct Relied<'a> {
 
 /// Whether `old` covers `new`. `live` gives the live registers of each frame, `unwritten_is_any` says that
 /// stack bytes never written read as any number; `unwritten` gets a bit for each frame where that mattered.
+#[expect(clippy::too_many_arguments, reason = "two states and everything that says how to compare them")]
 pub(crate) fn covers(
     old: &State,
     relied: &Relied<'_>,
@@ -207,8 +208,7 @@ impl Compare<'_> {
             | Kind::Socket(_)
             | Kind::FlowKeys
             | Kind::Object(..)
-            | Kind::Function(_)
-            | Kind::Dynptr => same(old, new, ids),
+            | Kind::Function(_) => same(old, new, ids),
         }
     }
 
