@@ -45,7 +45,7 @@ impl Rng {
     }
     /// Below `bound`, which is not zero.
     pub(crate) fn below(&mut self, bound: u32) -> u32 {
-        u32::try_from((self.bits() >> 32) * u64::from(bound) >> 32).expect("below a 32-bit bound")
+        u32::try_from(((self.bits() >> 32) * u64::from(bound)) >> 32).expect("below a 32-bit bound")
     }
     pub(crate) fn chance(&mut self, percent: u32) -> bool {
         self.below(100) < percent
