@@ -45,6 +45,8 @@ pub struct ExecContext<'a> {
     pub cpu: u32,
     /// Tail calls made in this run (limit 33 over the whole call tree).
     pub tail_calls: Cell<u32>,
+    /// r0 of the program that the last tail call entered.
+    pub tail_result: Cell<u64>,
     /// Address of the native context structure (r1 at entry).
     pub context: Cell<u64>,
     /// The context of the run: helpers move and copy its packet through it.
@@ -90,6 +92,7 @@ impl<'a> ExecContext<'a> {
             fuel: Cell::new(host.fuel),
             cpu: host.cpu,
             tail_calls: Cell::new(0),
+            tail_result: Cell::new(0),
             context: Cell::new(context),
             ctx,
             probe: Probe::default(),
@@ -97,6 +100,38 @@ impl<'a> ExecContext<'a> {
             environment: host.environment,
             effects: host.effects,
         }
+    }
+}
+
+impl<'a> ExecContext<'a> {
+    /// What a program runs with that `caller` enters by a tail call: the same run, with maps of its own.
+    #[must_use]
+    pub fn for_tail_call(caller: &'a ExecContext<'a>, maps: &'a [Box<MapHandle>]) -> Self {
+        Self {
+            trap: Cell::new(0),
+            trap_insn: Cell::new(0),
+            saved_sp: Cell::new(0),
+            trap_exit: caller.trap_exit,
+            fuel: caller.fuel.clone(),
+            cpu: caller.cpu,
+            tail_calls: Cell::new(caller.tail_calls.get() + 1),
+            tail_result: Cell::new(0),
+            context: caller.context.clone(),
+            ctx: caller.ctx,
+            probe: Probe::default(),
+            maps,
+            environment: caller.environment,
+            effects: caller.effects,
+        }
+    }
+
+    /// Hands what the target used up, or its trap, back to the caller of the tail call.
+    pub fn give_back(&self, caller: &ExecContext<'_>) {
+        caller.trap.set(self.trap.get());
+        caller.trap_insn.set(self.trap_insn.get());
+        caller.fuel.set(self.fuel.get());
+        caller.tail_calls.set(self.tail_calls.get());
+        caller.context.set(self.context.get());
     }
 }
 
@@ -119,6 +154,8 @@ pub mod offset {
     pub const CPU: i32 = offset_of!(ExecContext<'static>, cpu) as i32;
     /// `tail_calls`
     pub const TAIL_CALLS: i32 = offset_of!(ExecContext<'static>, tail_calls) as i32;
+    /// `tail_result`
+    pub const TAIL_RESULT: i32 = offset_of!(ExecContext<'static>, tail_result) as i32;
     /// `context`
     pub const CONTEXT: i32 = offset_of!(ExecContext<'static>, context) as i32;
 }

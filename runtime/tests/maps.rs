@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use beelift_runtime::helper::{TailCall, TailTarget};
 use beelift_runtime::map::{
     CreateError, Element, Map, MapDef, MapError, MapFlags, MapKind, create, update_flags, user,
 };
@@ -331,12 +332,40 @@ fn redirect_maps_say_where_a_key_leads() {
     assert_eq!(target(&*map(MapKind::Array, 4, 4, 4), 0), None);
 }
 
+/// A program that is gone.
+struct Nobody;
+
+impl TailTarget for Nobody {
+    fn run(&self, _call: &TailCall<'_>) -> Option<u64> {
+        None
+    }
+}
+
+#[test]
+fn a_program_array_takes_programs_of_one_kind() {
+    use beelift_runtime::ctx::ProgramType;
+    use beelift_runtime::map::{ProgArrayMap, ProgramKind};
+    let map = map(MapKind::ProgArray, 4, 4, 4);
+    let programs = map.as_any().downcast_ref::<ProgArrayMap>().unwrap();
+    let kind = ProgramKind { prog_type: ProgramType::Xdp, attach_type: 0, flags: 0, native: true };
+    assert_eq!(programs.claim(kind), Ok(()));
+    assert_eq!(programs.claim(kind), Ok(()));
+    for other in [
+        ProgramKind { prog_type: ProgramType::SchedCls, ..kind },
+        ProgramKind { attach_type: 1, ..kind },
+        ProgramKind { flags: 1 << 5, ..kind },
+        ProgramKind { native: false, ..kind },
+    ] {
+        assert_eq!(programs.claim(other), Err(MapError::Invalid));
+    }
+}
+
 #[test]
 fn a_program_array_keeps_programs() {
     use beelift_runtime::map::{ProgArrayMap, ProgramRef};
     let map = map(MapKind::ProgArray, 4, 4, 4);
     let programs = map.as_any().downcast_ref::<ProgArrayMap>().unwrap();
-    let program: Arc<dyn std::any::Any + Send + Sync> = Arc::new("a program");
+    let program: Arc<dyn TailTarget> = Arc::new(Nobody);
     programs.set(1, ProgramRef { id: 42, program: program.clone() }, 0).unwrap();
     assert_eq!(map.lookup_bytes(&key(1)).unwrap(), key(42));
     assert!(Arc::ptr_eq(&programs.get(1).unwrap().program, &program));

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use beelift_runtime::map::MapHandle as RuntimeHandle;
+use beelift_runtime::map::{MapError, MapHandle as RuntimeHandle, MapOfMaps};
 
 use super::error::Error;
 use super::maps::MapHandle;
@@ -15,7 +15,7 @@ use super::program::{Body, Loaded};
 use super::{Choice, Engine};
 use crate::elf::{MapEntry, Object};
 use crate::interp::InterpProgram;
-use crate::isa::MapSlot;
+use crate::isa::{Const64, Insn, MapSlot};
 use crate::link::{self, LinkOptions, Program};
 use crate::verify::{self, Failure, Verified};
 
@@ -93,7 +93,8 @@ impl Engine {
         self.load_programs(object, &names)
     }
 
-    /// Loads the programs of those names.
+    /// Loads the programs of those names, and behind them the programs that a `prog_array` of the object names and
+    /// that tail calls can reach from there.
     ///
     /// # Errors
     /// The first program that cannot be loaded, and why.
@@ -126,6 +127,15 @@ impl Engine {
         self.load_by_choice(|| self.load_user(programs, &[]), || self.load_kernel(again, &[]))
     }
 
+    /// Loads one program that is linked already, with what its object says of maps and tail calls.
+    pub(super) fn load_from(&self, program: Program, object: Option<&Object>) -> Result<Collection, Error> {
+        let Some(object) = object else { return self.load_linked(vec![program]) };
+        let entries = object.map_entries();
+        let programs = with_targets(object, vec![(program, Duration::ZERO)], &self.shared.link)?;
+        let again = programs.clone();
+        self.load_by_choice(|| self.load_user(programs, entries), || self.load_kernel(again, entries))
+    }
+
     /// Only what user space does not support may go to the kernel instead.
     fn load_by_choice(
         &self,
@@ -154,18 +164,42 @@ impl Engine {
         entries: &[(MapSlot, MapEntry)],
     ) -> Result<Collection, Error> {
         let Some((first, _)) = programs.first() else { return Ok(Collection::empty()) };
-        if let Some((slot, _)) = entries.first() {
-            return Err(Error::Unsupported {
-                program: first.name.clone(),
-                what: format!("initial contents of map `{}`", first.maps[slot.0 as usize].name),
-            });
-        }
         let maps = self.create_maps(first)?;
-        let handles = maps.iter().map(|handle| MapHandle::user(Arc::clone(&handle.map))).collect();
+        for (slot, entry) in entries {
+            let outer = &maps[slot.0 as usize]; // u32 to usize
+            match entry {
+                MapEntry::Map { index, map } => {
+                    put_map(outer, *index, &maps[map.0 as usize])?;
+                }
+                MapEntry::Program { .. } => {}
+                MapEntry::Callback { .. } => {
+                    return Err(Error::Unsupported {
+                        program: first.name.clone(),
+                        what: format!("callbacks in map `{}`", outer.map.def().name),
+                    });
+                }
+            }
+        }
+        let handles: Vec<MapHandle> =
+            maps.iter().map(|handle| MapHandle::user(Arc::clone(&handle.map))).collect();
         let programs = programs
             .into_iter()
             .map(|(program, link)| self.load_one(program, link, &maps))
-            .collect::<Result<_, _>>()?;
+            .collect::<Result<Vec<Loaded>, _>>()?;
+        for program in &programs {
+            program.claim_arrays(|slot| Arc::clone(&maps[slot].map)).map_err(|slot| {
+                let map = maps[slot].map.def().name.clone();
+                Error::Map { map, operation: "tail call", error: MapError::Invalid }
+            })?;
+        }
+        for (slot, entry) in entries {
+            // A program that is not loaded leaves its element empty, as with libbpf.
+            if let MapEntry::Program { index, program } = entry
+                && let Some(target) = programs.iter().find(|loaded| loaded.name() == program)
+            {
+                handles[slot.0 as usize].set_program(*index, target)?;
+            }
+        }
         Ok(Collection { programs, maps: handles, fallback: None })
     }
 
@@ -327,20 +361,55 @@ impl Collection {
     }
 }
 
-/// Links programs one by one, each with the time it took.
+/// Links programs one by one, each with the time it took; behind them those that their tail calls can reach.
 fn link_all(
     object: &Object,
     names: &[&str],
     options: &LinkOptions,
 ) -> Result<Vec<(Program, Duration)>, Error> {
-    names
-        .iter()
-        .map(|name| {
-            let start = Instant::now();
-            let program = link::link(object, name, options)?;
-            Ok((program, start.elapsed()))
-        })
-        .collect()
+    let linked = names.iter().map(|name| link_one(object, name, options)).collect::<Result<_, _>>()?;
+    with_targets(object, linked, options)
+}
+
+fn link_one(object: &Object, name: &str, options: &LinkOptions) -> Result<(Program, Duration), Error> {
+    let start = Instant::now();
+    let program = link::link(object, name, options)?;
+    Ok((program, start.elapsed()))
+}
+
+/// Adds the programs that tail calls of these and of the added ones can reach.
+fn with_targets(
+    object: &Object,
+    mut programs: Vec<(Program, Duration)>,
+    options: &LinkOptions,
+) -> Result<Vec<(Program, Duration)>, Error> {
+    let mut looked_at = 0;
+    while let Some((program, _)) = programs.get(looked_at) {
+        looked_at += 1;
+        let mut targets: Vec<&str> = Vec::new();
+        for (slot, entry) in object.map_entries() {
+            let MapEntry::Program { program: target, .. } = entry else { continue };
+            let uses =
+                |insn: &Insn| matches!(insn, Insn::Const { value: Const64::Map(map), .. } if map == slot);
+            if program.insns.iter().any(uses) {
+                targets.push(target);
+            }
+        }
+        for target in targets {
+            if !programs.iter().any(|(program, _)| program.name == target) {
+                programs.push(link_one(object, target, options)?);
+            }
+        }
+    }
+    Ok(programs)
+}
+
+/// Puts a map into an element of a map of maps.
+fn put_map(outer: &RuntimeHandle, index: u32, inner: &RuntimeHandle) -> Result<(), Error> {
+    let failed =
+        |error| Error::Map { map: outer.map.def().name.clone(), operation: "initial contents", error };
+    let maps = outer.map.as_any().downcast_ref::<MapOfMaps>().ok_or(failed(MapError::Invalid))?;
+    maps.set(&index.to_ne_bytes(), Arc::clone(&inner.map), 0).map_err(failed)
 }
 
 /// Puts a map or program into an element of a kernel map.

@@ -13,12 +13,15 @@ use beelift_runtime::map::MapKind;
 use super::maps::{Contents, Element};
 use super::record::{Input, Record};
 use super::{Backend, Choice, Collection, EngineBuilder, Error};
+use crate::elf::Object;
 use crate::link::Program;
 
 /// What to run on every engine.
 pub struct Trial<'a> {
     /// The program.
     pub program: &'a Program,
+    /// The object it is from: for the initial contents of maps, and the programs that tail calls reach.
+    pub object: Option<&'a Object>,
     /// Inputs, in order; maps persist from one to the next.
     pub inputs: &'a [Input],
     /// Elements put into maps before the first run: map name, key, value.
@@ -127,7 +130,7 @@ impl Trial<'_> {
         };
         let environment: Arc<dyn Environment> = Arc::new(self.environment.clone());
         let engine = builder.backend(choice).environment(environment).deterministic(true).build()?;
-        let collection = engine.load_linked(vec![self.program.clone()])?;
+        let collection = engine.load_from(self.program.clone(), self.object)?;
         self.run_loaded(&collection, left_out)
     }
 

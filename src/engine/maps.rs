@@ -10,6 +10,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::compare::{evicts, hex};
 use super::error::Error;
+use super::program::Loaded;
 
 /// A map of a loaded collection.
 #[derive(Clone)]
@@ -188,6 +189,27 @@ impl MapHandle {
             }
         };
         self.update_raw(key, &bytes, flags)
+    }
+
+    /// Stores a program in an element of a `prog_array`: tail calls go there from now on.
+    ///
+    /// # Errors
+    /// Another kind of map, an index past its end, or a program of another type or backend than those that the map
+    /// holds or that call into it.
+    pub fn set_program(&self, index: u32, program: &Loaded) -> Result<(), Error> {
+        match &self.backing {
+            Backing::User(map) => {
+                program.store_in(map, index).map_err(|error| self.failed("set_program", error))
+            }
+            #[cfg(feature = "kernel")]
+            Backing::Kernel(map, _) => {
+                use std::os::fd::{AsFd, AsRawFd};
+                let Some(target) = program.kernel() else {
+                    return Err(self.failed("set_program", MapError::Invalid));
+                };
+                Ok(map.update(&index.to_ne_bytes(), &target.as_fd().as_raw_fd().to_ne_bytes(), 0)?)
+            }
+        }
     }
 
     fn update_raw(&self, key: &[u8], bytes: &[u8], flags: UpdateFlags) -> Result<(), Error> {

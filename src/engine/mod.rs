@@ -11,8 +11,10 @@ mod error;
 mod maps;
 mod program;
 mod record;
+mod tail;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 
 use beelift_runtime::environment::{Environment, HostEnvironment};
 
@@ -78,6 +80,8 @@ pub(crate) struct Shared {
     #[cfg(feature = "jit")]
     pub(crate) code: crate::exec::CodeMemory,
     pub(crate) cpus: beelift_runtime::cpu::CpuSlots,
+    /// Number of the last program loaded: what a `prog_array` shows of it.
+    pub(crate) programs: AtomicU32,
 }
 
 impl Engine {
@@ -202,6 +206,7 @@ impl EngineBuilder {
             #[cfg(feature = "jit")]
             code: crate::exec::CodeMemory::new(),
             cpus: beelift_runtime::cpu::CpuSlots::new(beelift_runtime::cpu::possible()),
+            programs: AtomicU32::new(0),
         };
         Ok(Engine { shared: Arc::new(shared) })
     }

@@ -2,18 +2,21 @@
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use beelift_runtime::abi::{ExecContext, Host};
 use beelift_runtime::cpu::CpuSlot;
 use beelift_runtime::ctx::{Context, MemoryContext, Packet, ProgramType, RawContext, SkbContext, XdpContext};
 use beelift_runtime::helper::Effects;
+use beelift_runtime::map::{Map, MapError};
 use beelift_runtime::mem::Regions;
 
 use super::Shared;
 use super::collection::LoadTimes;
 use super::error::Error;
 use super::record::{Input, Record};
+use super::tail;
 use crate::interp::InterpProgram;
 use crate::link::{Program, Trap};
 
@@ -42,7 +45,9 @@ impl std::fmt::Display for Backend {
 pub struct Loaded {
     shared: Arc<Shared>,
     program: Arc<Program>,
-    body: Body,
+    body: Arc<Body>,
+    /// Number among the programs of the engine.
+    id: u32,
     times: LoadTimes,
     /// The one length of its buffer that a `memory` program was verified for.
     buffer: Option<u32>,
@@ -65,7 +70,22 @@ pub(super) enum Body {
 
 impl Loaded {
     pub(super) fn new(shared: Arc<Shared>, program: Arc<Program>, body: Body, times: LoadTimes) -> Self {
-        Self { shared, program, body, times, buffer: None }
+        let id = shared.programs.fetch_add(1, Ordering::Relaxed) + 1;
+        Self { shared, program, body: Arc::new(body), id, times, buffer: None }
+    }
+    /// Lets the arrays that the program calls into know it.
+    ///
+    /// # Errors
+    /// The index of a map that holds programs of another kind.
+    pub(super) fn claim_arrays(&self, map: impl Fn(usize) -> Arc<dyn Map>) -> Result<(), usize> {
+        tail::claim(&self.program, &self.body, map)
+    }
+    /// Stores the program in an array of user space.
+    ///
+    /// # Errors
+    /// As the map does.
+    pub(super) fn store_in(&self, map: &Arc<dyn Map>, index: u32) -> Result<(), MapError> {
+        tail::store(map, index, &self.program, &self.body, self.id)
     }
     pub(super) fn for_buffer(self, buffer: Option<u32>) -> Self {
         Self { buffer, ..self }
@@ -84,7 +104,7 @@ impl Loaded {
     /// Where it runs.
     #[must_use]
     pub fn backend(&self) -> Backend {
-        match self.body {
+        match *self.body {
             #[cfg(feature = "jit")]
             Body::Jit(_) => Backend::Jit,
             Body::Interp(_) => Backend::Interpreter,
@@ -101,7 +121,7 @@ impl Loaded {
     #[cfg(feature = "jit")]
     #[must_use]
     pub fn native(&self) -> Option<&crate::exec::JitProgram> {
-        match &self.body {
+        match &*self.body {
             Body::Jit(native) => Some(native),
             Body::Interp(_) => None,
             #[cfg(feature = "kernel")]
@@ -112,7 +132,7 @@ impl Loaded {
     #[cfg(feature = "kernel")]
     #[must_use]
     pub fn kernel(&self) -> Option<&crate::kernel::KernelProgram> {
-        match &self.body {
+        match &*self.body {
             #[cfg(feature = "jit")]
             Body::Jit(_) => None,
             Body::Interp(_) => None,
@@ -135,11 +155,12 @@ impl Loaded {
                 return Err(Error::BufferLength { verified, given });
             }
         }
-        match &self.body {
+        match &*self.body {
             #[cfg(feature = "jit")]
             Body::Jit(native) => self.in_user_space(|host| {
                 native.run(context, host).map_err(|trap| {
-                    Error::Trap(Box::new(Trap::new(&self.program, trap.kind, trap.insn, &[])))
+                    let here = || Trap::new(&self.program, trap.kind, trap.insn, &[]);
+                    Error::Trap(Box::new(trap_of_target(host.effects).unwrap_or_else(here)))
                 })
             }),
             Body::Interp(interp) => self.in_user_space(|host| {
@@ -147,7 +168,9 @@ impl Loaded {
                 let cx = ExecContext::new(host, context, entry.r1, interp.maps(), None);
                 let mut regions = Regions::new(interp.maps());
                 context.regions(&mut regions);
-                interp.run(&cx, regions, entry).map_err(|trap| Error::Trap(Box::new(trap)))
+                interp
+                    .run(&cx, regions, entry)
+                    .map_err(|trap| Error::Trap(Box::new(trap_of_target(host.effects).unwrap_or(trap))))
             }),
             #[cfg(feature = "kernel")]
             Body::Kernel(program) => run_in_kernel(program, context, 1).map(|(value, _)| value),
@@ -173,7 +196,7 @@ impl Loaded {
 
     /// Keeps the thread on CPU 0 while runs in the kernel are compared with ours; nothing for other backends.
     pub(super) fn pin_for_comparison(&self) -> Result<Pinned, Error> {
-        match &self.body {
+        match &*self.body {
             #[cfg(feature = "jit")]
             Body::Jit(_) => Ok(Pinned::default()),
             Body::Interp(_) => Ok(Pinned::default()),
@@ -236,7 +259,7 @@ impl Loaded {
     /// The last of `repeat` runs and the mean duration; the kernel measures its own.
     fn timed<C: Context>(&self, context: &mut C, repeat: u32) -> Result<(u64, Duration), Error> {
         #[cfg(feature = "kernel")]
-        if let Body::Kernel(program) = &self.body {
+        if let Body::Kernel(program) = &*self.body {
             return run_in_kernel(program, context, repeat);
         }
         let start = Instant::now();
@@ -252,6 +275,11 @@ impl std::fmt::Debug for Loaded {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Loaded({} `{}` on {})", self.program.prog_type, self.name(), self.backend())
     }
+}
+
+/// Where a program trapped that a tail call entered.
+fn trap_of_target(effects: &Effects) -> Option<Trap> {
+    effects.take_trap()?.downcast().ok().map(|trap| *trap)
 }
 
 /// Whether the context is a `__sk_buff`.

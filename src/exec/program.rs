@@ -7,6 +7,7 @@ use beelift_runtime::TrapKind;
 use beelift_runtime::abi::TrapExit;
 use beelift_runtime::abi::{ExecContext, HelperFn, Host};
 use beelift_runtime::ctx::{Context, Entry, ProgramType};
+use beelift_runtime::helper::TailCall;
 use beelift_runtime::map::MapHandle;
 
 use super::entry::{self, EntryFn};
@@ -74,6 +75,26 @@ impl JitProgram {
             None => Ok(value),
             Some(kind) => Err(NativeTrap { kind, insn: InsnId(cx.trap_insn.get()) }),
         }
+    }
+
+    /// Runs the program in place of one that makes a tail call; `None` if it does not run on that context. A trap
+    /// is the caller's, too, and comes back as its place in this program.
+    pub(crate) fn run_tail_call(&self, call: &TailCall<'_>) -> Option<Result<u64, NativeTrap>> {
+        let caller = call.caller();
+        // Only native code, which trusts its context, enters native code.
+        let native = caller.trap_exit.is_some();
+        if !native || !caller.ctx.accepts(self.prog_type, self.attach_type) || self.buffer.is_some() {
+            return None;
+        }
+        let cx = ExecContext::for_tail_call(caller, &self.maps);
+        // SAFETY: INV-2, INV-4: a run in native code makes the call, so its context is a native one of the caller's
+        // type, entered and borrowed for the whole run; the program was verified for contexts of that type.
+        let value = unsafe { self.enter(&cx, caller.context.get(), 0) };
+        cx.give_back(caller);
+        Some(match TrapKind::from_code(cx.trap.get()) {
+            None => Ok(value),
+            Some(kind) => Err(NativeTrap { kind, insn: InsnId(cx.trap_insn.get()) }),
+        })
     }
 
     /// Enters the code. Returns r0, or 0 when `cx.trap` is set.

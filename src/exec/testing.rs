@@ -52,6 +52,7 @@ pub(crate) fn run(program: &JitProgram, buffer: &mut [u8], fuel: u64) -> Result<
         fuel: Cell::new(fuel),
         cpu: 3,
         tail_calls: Cell::new(0),
+        tail_result: Cell::new(0),
         context: Cell::new(buffer.as_mut_ptr() as u64),
         ctx: &ctx,
         probe: Default::default(),

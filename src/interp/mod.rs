@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use beelift_runtime::abi::ExecContext;
 use beelift_runtime::ctx::{ContextLayout, Entry, ProgramType};
-use beelift_runtime::helper::Helper;
+use beelift_runtime::helper::{Helper, TailCall};
 use beelift_runtime::map::MapHandle;
 use beelift_runtime::mem::{OutOfMemory, Regions, SharedBytes};
 
@@ -183,6 +183,23 @@ impl InterpProgram {
             run::run(self, cx, memory::Memory::new(regions, &stack, self.layout, cx), entry, observer);
         self.stacks.lock().unwrap_or_else(PoisonError::into_inner).push(stack);
         result
+    }
+
+    /// Runs the program in place of one that makes a tail call; `None` if it does not run on that context.
+    ///
+    /// # Errors
+    /// Why the run stopped. The caller's run stops there, too.
+    pub fn run_tail_call(&self, call: &TailCall<'_>) -> Option<Result<u64, Trap>> {
+        let caller = call.caller();
+        if !caller.ctx.accepts(self.program.prog_type, self.program.attach_type) {
+            return None;
+        }
+        let cx = ExecContext::for_tail_call(caller, &self.maps);
+        let mut regions = Regions::new(&self.maps);
+        caller.ctx.regions(&mut regions);
+        let result = self.run(&cx, regions, Entry { r1: caller.context.get(), r2: 0 });
+        cx.give_back(caller);
+        Some(result)
     }
 
     /// The program.

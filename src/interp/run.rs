@@ -17,6 +17,9 @@ use crate::isa::semantics::{Concrete, alu, compare, swap};
 use crate::isa::{AtomicOp, Callee, Const64, Insn, InsnId, Operand, Reg, Sign};
 use crate::link::Trap;
 
+/// `bpf_tail_call`.
+const TAIL_CALL: u32 = 12;
+
 /// What a call leaves in r1 to r5 (plus the number of the register): no useful number, no address.
 const DESTROYED: u64 = 0x5bad_c0de_0000_0000;
 
@@ -222,6 +225,10 @@ impl Run<'_, '_> {
                 let arguments = Reg::ARGS.map(|reg| self.get(reg));
                 let result =
                     call::call(helper, self.interp.program.prog_type, self.cx, &self.memory, arguments)?;
+                if id == TAIL_CALL && result != 0 {
+                    self.set(Reg::R0, self.cx.tail_result.get());
+                    return Ok(self.exit());
+                }
                 self.set(Reg::R0, result);
                 self.destroy_arguments();
                 Ok(Step::Next)

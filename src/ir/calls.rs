@@ -17,6 +17,8 @@ use crate::verify::Verified;
 
 /// `bpf_map_lookup_elem`
 const MAP_LOOKUP: u32 = 1;
+/// `bpf_tail_call`
+const TAIL_CALL: u32 = 12;
 /// `bpf_get_smp_processor_id`
 const PROCESSOR_ID: u32 = 8;
 
@@ -59,7 +61,23 @@ impl Body<'_> {
         }
         let count = usize::from(arity(helper));
         let args = Reg::ARGS[..count].iter().map(|&reg| self.argument(frame, reg)).collect();
-        Ok(self.b.call(Target::Helper(helper), args))
+        let result = self.b.call(Target::Helper(helper), args);
+        if helper == TAIL_CALL {
+            return Ok(self.tail_call(frame, result));
+        }
+        Ok(result)
+    }
+
+    /// Another program may have run in place of this function, which then returns what that one did.
+    fn tail_call(&mut self, frame: &Frame, done: Value) -> Value {
+        let zero = self.b.number(Type::I64, 0);
+        let done = self.b.compare(Condition::Ne, done, zero);
+        self.leave_if(frame, done, |body| {
+            let base = body.b.runtime();
+            let place = Place { base, off: offset::TAIL_RESULT, class: Class::Runtime, aligned: true };
+            body.b.load(Size::DW, Sign::Zero, place)
+        });
+        zero
     }
 
     /// The CPU slot of the run.

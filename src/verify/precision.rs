@@ -259,6 +259,11 @@ fn transfer(insn: &Insn, note: Note, wanted: &mut Wanted) -> Found {
     let depth = wanted.count - 1;
     let has = |wanted: &Wanted, reg: Reg| wanted.frames[depth].registers >> reg.index() & 1 == 1;
     let clear = |wanted: &mut Wanted, reg: Reg| wanted.frames[depth].registers &= !(1 << reg.index());
+    if note == Note::Returned && !matches!(insn, Insn::Exit) {
+        // The function returned early, with a number that no register of it held.
+        wanted.frames[depth].registers &= !RegSet::CALLER_SAVED.bits();
+        return if wanted.enter(Marks::default()) { Found::All } else { Found::Lost };
+    }
     match *insn {
         Insn::Alu { op, dst, src, .. } => {
             if has(wanted, dst) {

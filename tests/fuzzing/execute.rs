@@ -83,8 +83,13 @@ fn judge(slots: &[Slot], maps: Vec<MapDef>, packet: Vec<u8>, options: Options, c
         return;
     }
     let inputs = [Input { packet, ..Input::default() }, Input { packet: vec![0xa5; 48], ..Input::default() }];
-    let trial =
-        Trial { program: &program, inputs: &inputs, elements: &[], environment: FixedEnvironment::default() };
+    let trial = Trial {
+        program: &program,
+        object: None,
+        inputs: &inputs,
+        elements: &[],
+        environment: FixedEnvironment::default(),
+    };
     let comparison = trial.compare(&[Backend::Interpreter, Backend::Jit], &|| {
         Engine::builder().verify(options).check_facts(compared).fuel(FUEL)
     });

@@ -48,8 +48,13 @@ fn elements(example: &str) -> Vec<(String, Vec<u8>, Element)> {
 fn agree(example: &str, path: &Path, elements: &[(String, Vec<u8>, Element)]) -> Vec<Record> {
     let program = link(&object(path), example, &LinkOptions::default()).expect("links");
     let inputs = frames();
-    let trial =
-        Trial { program: &program, inputs: &inputs, elements, environment: FixedEnvironment::default() };
+    let trial = Trial {
+        program: &program,
+        object: None,
+        inputs: &inputs,
+        elements,
+        environment: FixedEnvironment::default(),
+    };
     let mut backends = vec![Backend::Interpreter, Backend::Jit];
     if crate::require::kernel(&format!("examples: {example} in the kernel")) {
         backends.push(Backend::Kernel);

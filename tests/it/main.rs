@@ -19,6 +19,7 @@ mod generator;
 mod kernel;
 mod random;
 mod require;
+mod tail_calls;
 
 #[cfg(feature = "jit")]
 mod robust;

@@ -132,8 +132,13 @@ fn judge(seed: u64, kernel: bool, tally: &mut Tally) {
         tally.beyond.push((seed, why));
     }
     let inputs = [Input { packet: case.packet.clone(), ..Input::default() }];
-    let trial =
-        Trial { program: &program, inputs: &inputs, elements: &[], environment: FixedEnvironment::default() };
+    let trial = Trial {
+        program: &program,
+        object: None,
+        inputs: &inputs,
+        elements: &[],
+        environment: FixedEnvironment::default(),
+    };
     let mut backends = vec![Backend::Interpreter];
     if kernel && !beyond {
         backends.push(Backend::Kernel);
@@ -163,7 +168,8 @@ fn judge(seed: u64, kernel: bool, tally: &mut Tally) {
                     return false;
                 }
                 let environment = FixedEnvironment::default();
-                let trial = Trial { program: &program, inputs: &inputs, elements: &[], environment };
+                let trial =
+                    Trial { program: &program, object: None, inputs: &inputs, elements: &[], environment };
                 let builder = || {
                     Engine::builder().verify(Options::with_policy(Policy::KERNEL)).check_facts(check_facts)
                 };

@@ -1,6 +1,7 @@
 //! What a run leaves behind besides its result.
 #![forbid(unsafe_code)]
 
+use std::any::Any;
 use std::cell::{Cell, RefCell};
 
 use crate::map::redirect::Target;
@@ -33,6 +34,7 @@ pub enum Redirect {
 pub struct Effects {
     redirect: Cell<Option<Redirect>>,
     panic: RefCell<Option<Box<str>>>,
+    trap: RefCell<Option<Box<dyn Any + Send>>>,
 }
 
 impl Effects {
@@ -40,6 +42,7 @@ impl Effects {
     pub fn clear(&self) {
         self.redirect.set(None);
         self.panic.borrow_mut().take();
+        self.trap.borrow_mut().take();
     }
 
     /// The last redirect target that was accepted.
@@ -52,6 +55,17 @@ impl Effects {
     #[must_use]
     pub fn panic_message(&self) -> Option<String> {
         self.panic.borrow().as_deref().map(str::to_owned)
+    }
+
+    /// Says where a program trapped that a tail call entered: in the words of the engine, which asks for it with
+    /// [`Effects::take_trap`]. The first one counts.
+    pub fn set_trap(&self, trap: Box<dyn Any + Send>) {
+        self.trap.borrow_mut().get_or_insert(trap);
+    }
+
+    /// What [`Effects::set_trap`] said.
+    pub fn take_trap(&self) -> Option<Box<dyn Any + Send>> {
+        self.trap.borrow_mut().take()
     }
 
     pub(super) fn set_redirect(&self, target: Option<Redirect>) {

@@ -21,6 +21,7 @@ mod shim;
 mod skb;
 mod string;
 mod table;
+mod tail;
 mod trace;
 mod world;
 mod xdp;
@@ -32,6 +33,7 @@ pub use registry::{Helper, HelperExists, HelperTable, by_id, by_name};
 pub use set::ProgramTypes;
 pub use shim::{PACKET_LOAD, Probe, call_checked};
 pub use skb::packet_load;
+pub use tail::{MAX_TAIL_CALLS, TailCall, TailTarget};
 
 #[cfg(test)]
 mod tests;

@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
 
 use super::registry::Helper;
-use super::{ArgumentFault, check, map, net, ring, skb, string, trace, world, xdp};
+use super::{ArgumentFault, check, map, net, ring, skb, string, tail, trace, world, xdp};
 use crate::abi::{ExecContext, HelperFn};
 use crate::ctx::ProgramType;
 use crate::map::{Map, MapHandle};
@@ -237,6 +237,33 @@ shims! {
     strtol = string::strtol[input(1, 2), u64(3), fixed_out(4, 8)];
     strtoul = string::strtoul[input(1, 2), u64(3), fixed_out(4, 8)];
     strncmp = string::strncmp[input(1, 2), text(3)];
+}
+
+/// `bpf_tail_call`: 1 if a program ran in place of the caller, whose r0 is in [`ExecContext::tail_result`].
+///
+/// # Safety
+/// INV-8: the registers satisfy the helper's prototype.
+pub(super) unsafe extern "C" fn tail_call(
+    cx: &ExecContext<'_>,
+    r1: u64,
+    r2: u64,
+    r3: u64,
+    r4: u64,
+    r5: u64,
+) -> u64 {
+    let args = Args { registers: [r1, r2, r3, r4, r5], cx };
+    cx.probe.floor.set(std::ptr::from_ref(&args).expose_provenance() as u64);
+    let done = guard(cx, || {
+        // SAFETY: INV-8: by the contract of this function.
+        let map = unsafe { args.map(2) };
+        // SAFETY: INV-8: as above.
+        tail::tail_call(cx, map, unsafe { args.u32(3) })
+    });
+    match TrapKind::from_code(cx.trap.get()) {
+        None => done,
+        // The target trapped: its frames are gone, and nothing here needs to be dropped (INV-7).
+        Some(kind) => trap(cx, kind),
+    }
 }
 
 /// [`packet_load`](super::packet_load) as generated code calls it: r1 is the offset, r2 the size.

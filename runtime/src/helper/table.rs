@@ -127,7 +127,7 @@ helpers! {
     9 skb_store_bytes(CTX, ANY, IN, SIZE, ANY) -> INT, TC | LWT_XMIT | SK_SKB, MOVES => skb_store_bytes;
     10 l3_csum_replace(CTX, ANY, ANY, ANY, ANY) -> INT, TC | LWT_XMIT, MOVES => l3_csum_replace;
     11 l4_csum_replace(CTX, ANY, ANY, ANY, ANY) -> INT, TC | LWT_XMIT, MOVES => l4_csum_replace;
-    12 tail_call(CTX, MAP, ANY) -> VOID, ALL, MOVES;
+    12 tail_call(CTX, MAP, ANY) -> VOID, ALL, MOVES => tail_call;
     13 clone_redirect(CTX, ANY, ANY) -> INT, TC | LWT_XMIT, MOVES;
     14 get_current_pid_tgid() -> INT, ALL, MACHINE;
     15 get_current_uid_gid() -> INT, ALL, MACHINE;

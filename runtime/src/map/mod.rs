@@ -38,7 +38,7 @@ pub use def::{InlineLookup, MapDef, MapFlags, MapKind, SpecialField, SpecialKind
 pub use error::{CreateError, MapError};
 pub use of_maps::MapOfMaps;
 pub use perf_event::{PerfEventArrayMap, PerfRing};
-pub use prog_array::{ProgArrayMap, ProgramRef};
+pub use prog_array::{ProgArrayMap, ProgramKind, ProgramRef};
 pub use state::MapState;
 
 /// Address of the bytes of one value; valid while its map lives (INV-3). Access goes through `mem`.

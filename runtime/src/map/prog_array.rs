@@ -6,10 +6,12 @@
 
 use std::any::Any;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::array::{index_of, next_index};
 use super::{Map, MapDef, MapError, MapState, UpdateFlags, ValuePtr, update_flags};
+use crate::ctx::ProgramType;
+use crate::helper::TailTarget;
 use crate::mem::{Bytes, Slab};
 
 /// A program as a map holds it: opaque to the runtime.
@@ -17,19 +19,47 @@ use crate::mem::{Bytes, Slab};
 pub struct ProgramRef {
     /// What user space reads back.
     pub id: u32,
-    /// Whatever the one who performs tail calls needs.
-    pub program: Arc<dyn Any + Send + Sync>,
+    /// What a tail call runs.
+    pub program: Arc<dyn TailTarget>,
+}
+
+/// What all programs of one array have in common, those that call and those that are called.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ProgramKind {
+    /// Type.
+    pub prog_type: ProgramType,
+    /// `expected_attach_type`.
+    pub attach_type: u32,
+    /// `BPF_F_XDP_HAS_FRAGS` and `BPF_F_SLEEPABLE` of `prog_flags`.
+    pub flags: u32,
+    /// Whether it runs as native code.
+    pub native: bool,
+}
+
+impl ProgramKind {
+    /// The bits of `prog_flags` that matter.
+    pub const FLAGS: u32 = 1 << 4 | 1 << 5;
 }
 
 /// A `prog_array` map.
 pub struct ProgArrayMap {
     state: MapState,
     programs: Mutex<BTreeMap<u32, ProgramRef>>,
+    /// Kind of the first program that used the map or was stored in it.
+    owner: OnceLock<ProgramKind>,
 }
 
 impl ProgArrayMap {
     pub(super) fn new(def: &MapDef, cpus: u32) -> Self {
-        Self { state: MapState::new(def, cpus), programs: Mutex::default() }
+        Self { state: MapState::new(def, cpus), programs: Mutex::default(), owner: OnceLock::new() }
+    }
+
+    /// A program uses the map or is about to be stored in it.
+    ///
+    /// # Errors
+    /// [`MapError::Invalid`] for a program of another kind than those before it.
+    pub fn claim(&self, kind: ProgramKind) -> Result<(), MapError> {
+        if *self.owner.get_or_init(|| kind) == kind { Ok(()) } else { Err(MapError::Invalid) }
     }
 
     /// Stores a program.

@@ -212,7 +212,13 @@ impl Job<'_> {
         }
         let inputs = self.engine_inputs();
         let environment = FixedEnvironment { print_trace: false, ..self.environment() };
-        let trial = Trial { program: self.program, inputs: &inputs, elements: self.fill, environment };
+        let trial = Trial {
+            program: self.program,
+            object: self.opened.object(),
+            inputs: &inputs,
+            elements: self.fill,
+            environment,
+        };
         let backends = [Backend::Interpreter, Backend::Jit, Backend::Kernel];
         let comparison = trial.compare(&backends, &|| self.builder());
         // A program that user space rejects is a rejection, whatever the kernel says.

@@ -5,8 +5,8 @@ use crate::isa::effects::RegSet;
 use crate::isa::{Reg, Width};
 use crate::verify::check::context;
 use crate::verify::domain::Scalar;
-use crate::verify::explore::{Check, Next, Verifier};
-use crate::verify::precision::Note;
+use crate::verify::explore::{Check, Next, Stop, Verifier};
+use crate::verify::precision::{NONE, Note};
 use crate::verify::report::Reason;
 use crate::verify::state::{Kind, Register, ResourceKind};
 use beelift_runtime::ctx::ReturnRange;
@@ -115,9 +115,36 @@ impl Verifier<'_> {
         if let Some(index) = index {
             self.read(index)?;
         }
+        self.push_early_return(Register::constant(0), "packet access in a callback", |_| {})?;
         self.forget_caller_saved();
         *self.state.register_mut(Reg::R0) = Register::unknown();
         Ok(())
+    }
+
+    /// A path on which the running function returns here. The program itself just ends.
+    pub(super) fn push_early_return(
+        &mut self,
+        result: Register,
+        in_callback: &str,
+        change: impl FnOnce(&mut Self),
+    ) -> Check {
+        if self.state.depth() == 0 {
+            return Ok(());
+        }
+        if self.state.current().callback.is_some() {
+            return Err(Stop::Unsupported(in_callback.to_owned()));
+        }
+        let mut returned = self.state.clone();
+        let step = self.trace.push(returned.trace, self.at, NONE);
+        self.trace.note(step, Note::Returned);
+        returned.trace = step;
+        let to = returned.current().call_site.next();
+        returned.frames.pop();
+        *returned.register_mut(Reg::R0) = result;
+        let running = std::mem::replace(&mut self.state, returned);
+        change(self);
+        let returned = std::mem::replace(&mut self.state, running);
+        self.push_pending(returned, to)
     }
 
     /// r0 to r5 hold nothing after a call.

@@ -160,7 +160,11 @@ impl Verifier<'_> {
 
     fn special_rules(&mut self, helper: &Called, call: &CallState) -> Check {
         match helper.id {
-            id::TAIL_CALL => self.nothing_held("a tail call", true),
+            id::TAIL_CALL => {
+                self.nothing_held("a tail call", true)?;
+                // The target returns to the caller of the running function, and may move the packet.
+                self.push_early_return(Register::unknown(), "tail calls from callbacks", Self::forget_packet)
+            }
             id::GET_LOCAL_STORAGE => {
                 if self.state.register(Reg::R2).is_null() {
                     Ok(())

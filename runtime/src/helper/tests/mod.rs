@@ -42,6 +42,7 @@ fn call(
         fuel: Cell::new(0),
         cpu: 0,
         tail_calls: Cell::new(0),
+        tail_result: Cell::new(0),
         context: Cell::new(entry.r1),
         ctx: context,
         probe: Probe::default(),
