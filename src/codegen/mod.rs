@@ -21,6 +21,7 @@ use std::fmt::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::ir::{Module, Unsupported};
+use crate::isa::InsnId;
 
 /// Why there is no code.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -43,11 +44,19 @@ pub enum CodegenError {
     },
 }
 
+/// Most basic blocks of one function. Register allocation takes more than linear time on long chains of branches:
+/// 8,000 blocks took 4 s, 32,000 over a minute; programs of real projects stay far below.
+const MOST_BLOCKS: usize = 16_000;
+
 /// Compiles a module for a target.
 ///
 /// # Errors
-/// What the backend lacks, or a failure of Cranelift.
+/// What the backend lacks, a function of too many branches, or a failure of Cranelift.
 pub fn compile(module: &Module, target: &Target) -> Result<CompiledCode, CodegenError> {
+    if module.functions.iter().any(|function| function.blocks.len() > MOST_BLOCKS) {
+        let what = "a function of more than 16,000 basic blocks";
+        return Err(Unsupported { at: InsnId(0), what }.into());
+    }
     contained(|| {
         let mut context = target.take_context();
         let mut functions = Vec::with_capacity(module.functions.len());
