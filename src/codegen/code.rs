@@ -111,6 +111,8 @@ pub enum Stub {
     TrapExit,
     /// `beelift_runtime::helper::PACKET_LOAD`: what the packet access instructions load.
     PacketLoad,
+    /// `beelift_runtime::helper::MAP_ITERATE`: the next element of a map.
+    MapIterate,
 }
 
 impl std::fmt::Display for Symbol {
@@ -122,6 +124,7 @@ impl std::fmt::Display for Symbol {
             Self::MapBase(slot) => write!(f, "values of map {}", slot.0),
             Self::Stub(Stub::TrapExit) => f.write_str("stub trap_exit"),
             Self::Stub(Stub::PacketLoad) => f.write_str("stub packet_load"),
+            Self::Stub(Stub::MapIterate) => f.write_str("stub map_iterate"),
         }
     }
 }

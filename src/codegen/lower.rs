@@ -351,6 +351,9 @@ impl Lowering<'_> {
             CallTarget::PacketLoad => {
                 (Symbol::Stub(Stub::PacketLoad), words(CallConv::SystemV, 1 + args.len()))
             }
+            CallTarget::MapIterate => {
+                (Symbol::Stub(Stub::MapIterate), words(CallConv::SystemV, 1 + args.len()))
+            }
             CallTarget::Function(index) => (Symbol::Function(index), signature(self.module, index as usize)),
         };
         let callee = self.callee(symbol, signature);

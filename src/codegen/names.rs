@@ -20,6 +20,7 @@ pub(super) fn name_of(symbol: Symbol) -> UserExternalName {
         Symbol::MapBase(slot) => (MAP_BASE, slot.0),
         Symbol::Stub(Stub::TrapExit) => (STUB, 0),
         Symbol::Stub(Stub::PacketLoad) => (STUB, 1),
+        Symbol::Stub(Stub::MapIterate) => (STUB, 2),
     };
     UserExternalName { namespace, index }
 }
@@ -31,7 +32,8 @@ pub(super) fn symbol_of(name: &UserExternalName) -> Symbol {
         MAP_HANDLE => Symbol::MapHandle(MapSlot(name.index)),
         MAP_BASE => Symbol::MapBase(MapSlot(name.index)),
         STUB if name.index == 0 => Symbol::Stub(Stub::TrapExit),
-        STUB => Symbol::Stub(Stub::PacketLoad),
+        STUB if name.index == 1 => Symbol::Stub(Stub::PacketLoad),
+        STUB => Symbol::Stub(Stub::MapIterate),
         other => unreachable!("namespace {other} is not one of `name_of`"),
     }
 }

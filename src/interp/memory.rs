@@ -13,6 +13,11 @@ use crate::isa::{AtomicOp, Sign, Size, Width};
 /// a frame does not hit the next one.
 pub(super) const FRAME_STRIDE: u64 = 4096;
 
+/// Where a callback's key lies in the hidden part below its frame, with room around it.
+const KEY_OFFSET: u64 = 1024;
+/// Longest key shown to a callback.
+const KEY_LONGEST: u64 = FRAME_STRIDE - FRAME_SIZE - KEY_OFFSET - 512;
+
 /// What one run may touch.
 pub(super) struct Memory<'a> {
     regions: Regions<'a>,
@@ -53,6 +58,23 @@ impl<'a> Memory<'a> {
     pub(super) fn pop_frame(&mut self) {
         self.regions.pop();
         self.frames -= 1;
+    }
+
+    /// Shows a key to the callback whose frame comes next, and returns its address; `None` if it is too long.
+    pub(super) fn push_key(&mut self, key: &[u8]) -> Option<u64> {
+        let start = self.frames * FRAME_STRIDE + KEY_OFFSET;
+        let len = key.len() as u64;
+        if len > KEY_LONGEST {
+            return None;
+        }
+        self.stack.write(start, key);
+        self.regions.push(RegionKind::Stack, self.stack, start, len);
+        Some(self.stack.address() + start)
+    }
+
+    /// Hides the key again, after the callback's frame.
+    pub(super) fn pop_key(&mut self) {
+        self.regions.pop();
     }
 
     /// What helpers may touch, too.

@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod call;
+mod callback;
 mod memory;
 mod run;
 #[cfg(test)]
@@ -21,7 +22,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use beelift_runtime::abi::ExecContext;
 use beelift_runtime::ctx::{ContextLayout, Entry, ProgramType};
 use beelift_runtime::helper::{Helper, TailCall};
-use beelift_runtime::map::MapHandle;
+use beelift_runtime::map::{Map, MapHandle, MapOfMaps};
 use beelift_runtime::mem::{OutOfMemory, Regions, SharedBytes};
 
 use crate::isa::effects;
@@ -95,7 +96,9 @@ impl InterpProgram {
             match *insn {
                 Insn::Call(Callee::Helper(id)) => {
                     let helper = helpers(id).ok_or_else(|| unsupported(&format!("helper {id}")))?;
-                    call::supported(helper).map_err(|what| unsupported(&what))?;
+                    if !callback::calls_back(id) {
+                        call::supported(helper).map_err(|what| unsupported(&what))?;
+                    }
                     found.insert(id, helper);
                 }
                 Insn::Call(Callee::Kfunc { .. }) => return Err(unsupported("kfuncs")),
@@ -222,6 +225,22 @@ impl InterpProgram {
 
     fn map_address(&self, map: MapSlot) -> u64 {
         handle_address(&self.maps[map.0 as usize])
+    }
+}
+
+impl InterpProgram {
+    /// The map of a map register, inner maps included.
+    fn map_at(&self, address: u64) -> Option<Arc<dyn Map>> {
+        self.maps.iter().find_map(|handle| {
+            if handle_address(handle) == address {
+                return Some(Arc::clone(&handle.map));
+            }
+            let inner = handle.map.as_any().downcast_ref::<MapOfMaps>()?;
+            inner
+                .handles()
+                .find(|handle| handle_address(handle) == address)
+                .map(|found| Arc::clone(&found.map))
+        })
     }
 }
 

@@ -10,6 +10,7 @@ use beelift_runtime::helper;
 use beelift_runtime::mem::Fault;
 
 use super::call::{self, Refusal};
+use super::callback::{self, Calling};
 use super::memory::Memory;
 use super::{InterpProgram, MAX_FRAMES, Observer};
 use crate::isa::limits::{MAY_GOTO_BUDGET, function_address, function_at};
@@ -30,12 +31,14 @@ struct Frame {
     /// r6 to r10.
     saved: [u64; 5],
     may_goto: u32,
+    /// The callee is a callback of that helper call.
+    calling: Option<Calling>,
 }
 
-struct Run<'r, 'm> {
-    interp: &'r InterpProgram,
-    cx: &'r ExecContext<'r>,
-    memory: Memory<'m>,
+pub(super) struct Run<'r, 'm> {
+    pub(super) interp: &'r InterpProgram,
+    pub(super) cx: &'r ExecContext<'r>,
+    pub(super) memory: Memory<'m>,
     registers: [u64; Reg::COUNT],
     /// Iterations left to `may_goto` in the current frame.
     may_goto: u32,
@@ -43,7 +46,7 @@ struct Run<'r, 'm> {
 }
 
 /// Where to go on.
-enum Step {
+pub(super) enum Step {
     Next,
     To(InsnId),
     Done(u64),
@@ -86,7 +89,7 @@ pub(super) fn run(
     })
 }
 
-const fn trap(kind: TrapKind) -> Refusal {
+pub(super) const fn trap(kind: TrapKind) -> Refusal {
     Refusal { kind, fault: None }
 }
 
@@ -95,10 +98,10 @@ fn refused(fault: Fault) -> Refusal {
 }
 
 impl Run<'_, '_> {
-    fn get(&self, reg: Reg) -> u64 {
+    pub(super) fn get(&self, reg: Reg) -> u64 {
         self.registers[reg.index()]
     }
-    fn set(&mut self, reg: Reg, value: u64) {
+    pub(super) fn set(&mut self, reg: Reg, value: u64) {
         self.registers[reg.index()] = value;
     }
     fn operand(&self, operand: Operand) -> u64 {
@@ -159,7 +162,7 @@ impl Run<'_, '_> {
                 Some(left) => self.may_goto = left,
             },
             Insn::Call(callee) => return self.call(at, callee),
-            Insn::Exit => return Ok(self.exit()),
+            Insn::Exit => return self.exit(),
             Insn::LegacyPacket { size, index, off } => {
                 if self.get(Reg::R6) != self.cx.context.get() {
                     return Err(trap(TrapKind::Argument));
@@ -170,7 +173,7 @@ impl Run<'_, '_> {
                 let result = helper::packet_load(self.cx, offset, size.bytes());
                 if result < 0 {
                     self.set(Reg::R0, 0);
-                    return Ok(self.exit());
+                    return self.exit();
                 }
                 self.set(Reg::R0, result.cast_unsigned());
                 self.destroy_arguments();
@@ -201,7 +204,7 @@ impl Run<'_, '_> {
         Ok(Step::To(to))
     }
 
-    fn burn(&self) -> Result<(), Refusal> {
+    pub(super) fn burn(&self) -> Result<(), Refusal> {
         let left = self.cx.fuel.get().checked_sub(1).ok_or(trap(TrapKind::Fuel))?;
         self.cx.fuel.set(left);
         Ok(())
@@ -210,15 +213,14 @@ impl Run<'_, '_> {
     fn call(&mut self, at: InsnId, callee: Callee) -> Result<Step, Refusal> {
         match callee {
             Callee::Subprogram(entry) => {
-                self.burn()?;
-                if self.callers.len() + 1 >= MAX_FRAMES {
-                    return Err(trap(TrapKind::CallDepth));
-                }
-                let saved = self.registers[Reg::R6.index()..].try_into().expect("r6 to r10 are five");
-                self.callers.push(Frame { call: at, saved, may_goto: self.may_goto });
-                self.may_goto = MAY_GOTO_BUDGET;
-                self.registers[Reg::R10.index()] = self.memory.push_frame();
+                self.enter(at, None)?;
                 Ok(Step::To(entry))
+            }
+            Callee::Helper(id) if callback::calls_back(id) => {
+                if !self.interp.helpers.contains_key(&id) {
+                    return Err(trap(TrapKind::HelperMissing));
+                }
+                self.call_back(at, id)
             }
             Callee::Helper(id) => {
                 let helper = *self.interp.helpers.get(&id).ok_or(trap(TrapKind::HelperMissing))?;
@@ -227,7 +229,7 @@ impl Run<'_, '_> {
                     call::call(helper, self.interp.program.prog_type, self.cx, &self.memory, arguments)?;
                 if id == TAIL_CALL && result != 0 {
                     self.set(Reg::R0, self.cx.tail_result.get());
-                    return Ok(self.exit());
+                    return self.exit();
                 }
                 self.set(Reg::R0, result);
                 self.destroy_arguments();
@@ -241,26 +243,42 @@ impl Run<'_, '_> {
         }
     }
 
+    /// A new frame for a callee.
+    pub(super) fn enter(&mut self, at: InsnId, calling: Option<Calling>) -> Result<(), Refusal> {
+        self.burn()?;
+        if self.callers.len() + 1 >= MAX_FRAMES {
+            return Err(trap(TrapKind::CallDepth));
+        }
+        let saved = self.registers[Reg::R6.index()..].try_into().expect("r6 to r10 are five");
+        self.callers.push(Frame { call: at, saved, may_goto: self.may_goto, calling });
+        self.may_goto = MAY_GOTO_BUDGET;
+        self.registers[Reg::R10.index()] = self.memory.push_frame();
+        Ok(())
+    }
+
     /// What a register names: a subprogram by its address, or a helper by its number.
-    fn target(&self, value: u64) -> Option<Callee> {
+    pub(super) fn target(&self, value: u64) -> Option<Callee> {
         match function_at(value) {
             Some(entry) => self.interp.is_subprogram(entry).then_some(Callee::Subprogram(entry)),
             None => Some(Callee::Helper(u32::try_from(value).ok()?)),
         }
     }
 
-    fn destroy_arguments(&mut self) {
+    pub(super) fn destroy_arguments(&mut self) {
         for reg in Reg::ARGS {
             self.set(reg, DESTROYED | u64::from(reg.number()));
         }
     }
 
-    fn exit(&mut self) -> Step {
+    fn exit(&mut self) -> Result<Step, Refusal> {
         self.memory.pop_frame();
-        let Some(frame) = self.callers.pop() else { return Step::Done(self.get(Reg::R0)) };
+        let Some(frame) = self.callers.pop() else { return Ok(Step::Done(self.get(Reg::R0))) };
         self.registers[Reg::R6.index()..].copy_from_slice(&frame.saved);
         self.may_goto = frame.may_goto;
         self.destroy_arguments();
-        Step::To(frame.call.next())
+        match frame.calling {
+            None => Ok(Step::To(frame.call.next())),
+            Some(calling) => self.called_back(frame.call, calling),
+        }
     }
 }

@@ -62,6 +62,10 @@ impl Frame {
         let base = self.end(b);
         b.settle(Place { base, off: offset, class: Class::Stack, aligned: offset % 8 == 0 })
     }
+    /// Offset of the first byte that no activation holds now, in the native function's frame.
+    fn free(&self) -> u32 {
+        (self.base + self.shape.depth).next_multiple_of(8)
+    }
     /// r10.
     fn end(&self, b: &mut Builder) -> Value {
         b.frame(self.base + self.shape.depth)
@@ -343,6 +347,13 @@ impl Body<'_> {
         let value = value(self);
         self.leave(frame, value);
         self.b.block = go_on;
+    }
+
+    /// Address of bytes of the native frame that hold until the next activation is built.
+    pub(crate) fn scratch(&mut self, frame: &Frame, bytes: u32) -> Value {
+        let base = frame.free();
+        self.b.func.frame_size = self.b.func.frame_size.max(base + bytes);
+        self.b.frame(base)
     }
 
     /// Falls through while the frame has iterations left.

@@ -11,7 +11,7 @@ use beelift_runtime::map::InlineLookup;
 
 use super::body::{Body, Frame};
 use super::func::{Address, BinaryOp, Class, Condition, Place, Target, Type, UnaryOp, Value};
-use super::{Unsupported, slots};
+use super::{Unsupported, callbacks, slots};
 use crate::isa::{Callee, Insn, InsnId, MapSlot, Reg, Sign, Size};
 use crate::verify::Verified;
 
@@ -58,6 +58,11 @@ impl Body<'_> {
         }
         if helper == PROCESSOR_ID {
             return Ok(self.cpu());
+        }
+        match helper {
+            callbacks::LOOP => return self.counted_loop(frame),
+            callbacks::FOR_EACH_MAP_ELEM => return self.map_loop(frame),
+            _ => {}
         }
         let count = usize::from(arity(helper));
         let args = Reg::ARGS[..count].iter().map(|&reg| self.argument(frame, reg)).collect();

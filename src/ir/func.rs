@@ -205,6 +205,8 @@ pub enum Target {
     Helper(u32),
     /// What packet access instructions do: takes the run-time context, an offset and a size in bytes.
     PacketLoad,
+    /// The next element of a map: takes the run-time context, the map, a cursor, and where key and next cursor go.
+    MapIterate,
     /// A native function of the module: takes the run-time context and five words.
     Function(u32),
 }

@@ -9,6 +9,7 @@
 mod body;
 mod branch;
 mod build;
+mod callbacks;
 mod calls;
 mod fold;
 pub mod func;

@@ -256,6 +256,7 @@ impl Function {
                 match target {
                     Target::Helper(id) => write!(f, "call helper {id}(")?,
                     Target::PacketLoad => f.write_str("call packet_load(")?,
+                    Target::MapIterate => f.write_str("call map_iterate(")?,
                     Target::Function(index) => write!(f, "call function {index}(")?,
                 }
                 self.write_values(f, &self.args[list.0 as usize])?; // u32 to usize

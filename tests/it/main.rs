@@ -2,6 +2,8 @@
 
 #[cfg(feature = "jit")]
 mod api;
+#[cfg(feature = "jit")]
+mod calls;
 #[cfg(feature = "cli")]
 mod cli;
 #[cfg(feature = "cli")]

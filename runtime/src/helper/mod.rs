@@ -28,10 +28,11 @@ mod xdp;
 
 pub use check::{ArgumentFault, BadArgument};
 pub use effects::{Effects, Redirect};
+pub use map::{MAP_CURSOR_BYTES, map_cursor};
 pub use proto::{ArgKind, DynptrKind, DynptrRole, HelperFlags, MemAccess, Proto, RetKind, SockKind};
 pub use registry::{Helper, HelperExists, HelperTable, by_id, by_name};
 pub use set::ProgramTypes;
-pub use shim::{PACKET_LOAD, Probe, call_checked};
+pub use shim::{MAP_ITERATE, PACKET_LOAD, Probe, call_checked};
 pub use skb::packet_load;
 pub use tail::{MAX_TAIL_CALLS, TailCall, TailTarget};
 

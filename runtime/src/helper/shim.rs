@@ -219,6 +219,7 @@ shims! {
     skb_load_bytes = skb::load_bytes[u32(2), out(3, 4)];
     skb_load_bytes_relative = skb::load_bytes_relative[u32(2), out(3, 4), u32(5)];
     skb_store_bytes = skb::store_bytes[u32(2), input(3, 4), u64(5)];
+    map_iterate = map::iterate[map(1), u64(2), fixed_out(3, 24)];
     packet_load = skb::packet_load[i32(1), u32(2)];
     skb_pull_data = skb::pull_data[u32(2)];
     l3_csum_replace = skb::l3_csum_replace[u32(2), u64(3), u64(4), u64(5)];
@@ -268,6 +269,10 @@ pub(super) unsafe extern "C" fn tail_call(
 
 /// [`packet_load`](super::packet_load) as generated code calls it: r1 is the offset, r2 the size.
 pub const PACKET_LOAD: HelperFn = packet_load;
+
+/// One step over a map for `bpf_for_each_map_elem`, as generated code calls it: r1 is the map, r2 the cursor (0 at
+/// first), r3 points to [`MAP_CURSOR_BYTES`](super::MAP_CURSOR_BYTES). Gives the address of the value, 0 at the end.
+pub const MAP_ITERATE: HelperFn = map_iterate;
 
 /// Runs a body; a panic becomes `TrapKind::HelperPanic`.
 #[inline]

@@ -132,5 +132,6 @@ fn symbol_name(program: &Program, code: &CompiledCode, symbol: Symbol) -> String
         Symbol::MapBase(slot) => format!("values of {}", map_name(program, slot)),
         Symbol::Stub(Stub::TrapExit) => "trap_exit".to_owned(),
         Symbol::Stub(Stub::PacketLoad) => "packet_load".to_owned(),
+        Symbol::Stub(Stub::MapIterate) => "map_iterate".to_owned(),
     }
 }

@@ -1,0 +1,153 @@
+//! Helpers that call a subprogram back: `bpf_loop` and `bpf_for_each_map_elem` as loops over a native call.
+//!
+//! In: a helper call with the one subprogram that the verifier names. Out: blocks of a loop, and r0: how often
+//! the subprogram was called. Not here: what an element of a map is (the run-time's `map_iterate`).
+#![forbid(unsafe_code)]
+
+use super::Unsupported;
+use super::body::{Body, Frame};
+use super::func::{BinaryOp, BlockId, Class, Condition, Edge, Place, Target, Terminator, Type, Value};
+use crate::isa::limits::MAX_LOOPS;
+use crate::isa::{InsnId, Reg, Sign, Size};
+use beelift_runtime::helper::{MAP_CURSOR_BYTES, map_cursor};
+
+/// `bpf_for_each_map_elem`
+pub(crate) const FOR_EACH_MAP_ELEM: u32 = 164;
+/// `bpf_loop`
+pub(crate) const LOOP: u32 = 181;
+
+const EINVAL: i64 = -22;
+/// 32 bits wide, and the number of turns is compared with all 64: so Linux does it in the code that it writes in
+/// place of the call, wherever it knows callback and flags.
+const E2BIG: i64 = (-7_i32).cast_unsigned() as i64; // widens
+
+/// The blocks of a loop: its head takes the number of calls so far (and the cursor), its end takes r0.
+struct Loop {
+    head: BlockId,
+    done: BlockId,
+    calls: Value,
+    result: Value,
+}
+
+impl Body<'_> {
+    /// r0 of `bpf_loop`.
+    pub(crate) fn counted_loop(&mut self, frame: &Frame) -> Result<Value, Unsupported> {
+        let callback = self.callback()?;
+        let count = self.register(frame, Reg::R1);
+        let context = self.register(frame, Reg::R3);
+        let flags = self.register(frame, Reg::R4);
+        let new = self.new_loop();
+        self.refuse_flags(flags, new.done);
+        let most = self.b.number(Type::I64, u64::from(MAX_LOOPS));
+        let many = self.b.compare(Condition::UGt, count, most);
+        self.finish_if(many, new.done, E2BIG);
+        let zero = self.b.number(Type::I64, 0);
+        self.end(Terminator::Jump(Edge { to: new.head, args: vec![zero] }));
+        self.b.block = new.head;
+        let more = self.b.compare(Condition::ULt, new.calls, count);
+        self.go_on_if(more, &new);
+        let stop = self.call_back(callback, &[new.calls, context]);
+        let calls = self.one_more(new.calls);
+        self.end(Terminator::Branch(
+            stop,
+            Edge { to: new.done, args: vec![calls] },
+            Edge { to: new.head, args: vec![calls] },
+        ));
+        self.b.block = new.done;
+        Ok(new.result)
+    }
+
+    /// r0 of `bpf_for_each_map_elem`.
+    pub(crate) fn map_loop(&mut self, frame: &Frame) -> Result<Value, Unsupported> {
+        let callback = self.callback()?;
+        let map = self.register(frame, Reg::R1);
+        let context = self.register(frame, Reg::R3);
+        let flags = self.register(frame, Reg::R4);
+        let new = self.new_loop();
+        let cursor = self.b.func.add_param(new.head, Type::I64, self.at);
+        self.refuse_flags(flags, new.done);
+        let zero = self.b.number(Type::I64, 0);
+        self.end(Terminator::Jump(Edge { to: new.head, args: vec![zero, zero] }));
+        self.b.block = new.head;
+        let out = self.scratch(frame, MAP_CURSOR_BYTES);
+        let value = self.b.call(Target::MapIterate, vec![map, cursor, out]);
+        let more = self.b.compare(Condition::Ne, value, zero);
+        self.go_on_if(more, &new);
+        let word = |off| Place { base: out, off, class: Class::Any, aligned: true };
+        let key = self.b.load(Size::DW, Sign::Zero, word(map_cursor::KEY));
+        let next = self.b.load(Size::DW, Sign::Zero, word(map_cursor::NEXT));
+        let stop = self.call_back(callback, &[map, key, value, context]);
+        let calls = self.one_more(new.calls);
+        self.end(Terminator::Branch(
+            stop,
+            Edge { to: new.done, args: vec![calls] },
+            Edge { to: new.head, args: vec![calls, next] },
+        ));
+        self.b.block = new.done;
+        Ok(new.result)
+    }
+
+    fn callback(&self) -> Result<InsnId, Unsupported> {
+        let callback = self.call_fact().and_then(|fact| fact.callback);
+        callback.ok_or_else(|| self.unsupported("callback that depends on the path"))
+    }
+
+    fn new_loop(&mut self) -> Loop {
+        let (head, done) = (self.b.func.add_block(), self.b.func.add_block());
+        let calls = self.b.func.add_param(head, Type::I64, self.at);
+        let result = self.b.func.add_param(done, Type::I64, self.at);
+        Loop { head, done, calls, result }
+    }
+
+    /// There are no flags.
+    fn refuse_flags(&mut self, flags: Value, done: BlockId) {
+        let zero = self.b.number(Type::I64, 0);
+        let any = self.b.compare(Condition::Ne, flags, zero);
+        self.finish_if(any, done, EINVAL);
+    }
+
+    /// Ends with a number if the condition holds, and goes on in a new block if not.
+    fn finish_if(&mut self, condition: Value, done: BlockId, number: i64) {
+        if self.b.func.constant(condition) == Some(0) {
+            return;
+        }
+        let result = self.b.number(Type::I64, number.cast_unsigned());
+        let go_on = self.b.func.add_block();
+        self.end(Terminator::Branch(
+            condition,
+            Edge { to: done, args: vec![result] },
+            Edge { to: go_on, args: Vec::new() },
+        ));
+        self.b.block = go_on;
+    }
+
+    /// The next turn if the condition holds, the end with the number of calls if not.
+    fn go_on_if(&mut self, condition: Value, this: &Loop) {
+        let body = self.b.func.add_block();
+        self.end(Terminator::Branch(
+            condition,
+            Edge { to: body, args: Vec::new() },
+            Edge { to: this.done, args: vec![this.calls] },
+        ));
+        self.b.block = body;
+    }
+
+    fn one_more(&mut self, calls: Value) -> Value {
+        let one = self.b.number(Type::I64, 1);
+        self.b.binary(BinaryOp::Add, Type::I64, calls, one)
+    }
+
+    /// Calls the subprogram; whether it asks to stop.
+    fn call_back(&mut self, entry: InsnId, given: &[Value]) -> Value {
+        let callee = self.verified.program().subprogram_of(entry);
+        let taken = self.verified.facts().arguments[callee];
+        let zero = self.b.number(Type::I64, 0);
+        let args = (0..Reg::ARGS.len())
+            .filter(|at| taken >> at & 1 == 1)
+            .map(|at| given.get(at).copied().unwrap_or(zero))
+            .collect();
+        let function = self.program.function_of(callee);
+        let result = self.b.call(Target::Function(function), args);
+        self.b.compare(Condition::Ne, result, zero)
+    }
+}

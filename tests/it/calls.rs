@@ -1,0 +1,42 @@
+//! Tail calls and callbacks of real objects: the same results and maps on every engine.
+
+use std::path::Path;
+
+use beelift::elf::Object;
+use beelift::engine::compare::Trial;
+use beelift::engine::{Backend, Input};
+use beelift::link::{LinkOptions, link};
+use beelift::{Engine, FixedEnvironment};
+
+/// Runs a program of an object under `tests/cases/calls` on every engine; all of them give that result.
+fn check(object: &str, program: &str, result: u64) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases/calls").join(object);
+    let object = Object::parse(&std::fs::read(path).expect("it is there")).expect("an object");
+    let program = link(&object, program, &LinkOptions::default()).expect("links");
+    let inputs = [Input { packet: vec![0; 64], ..Input::default() }];
+    let environment = FixedEnvironment::default();
+    let trial =
+        Trial { program: &program, object: Some(&object), inputs: &inputs, elements: &[], environment };
+    let mut backends = vec![Backend::Interpreter, Backend::Jit];
+    if crate::require::kernel("calls in the kernel") {
+        backends.push(Backend::Kernel);
+    }
+    let comparison = trial.compare(&backends, &|| Engine::builder().check_facts(true));
+    assert!(comparison.agrees(), "{:#?}", comparison.difference);
+    for column in comparison.columns {
+        let outcome = column.outcome.unwrap_or_else(|error| panic!("{}: {error}", column.backend));
+        let record = outcome.records[0].as_ref().expect("every engine takes it");
+        assert_eq!(record.value, Ok(result), "{}", column.backend);
+    }
+}
+
+#[test]
+fn tail_calls_of_subprograms_count_over_the_tree() {
+    check("tail.bpf.o", "tree", 34);
+    check("tail.bpf.o", "tail", 105);
+}
+
+#[test]
+fn callbacks_see_every_turn_and_element() {
+    check("callbacks.bpf.o", "callbacks", 2);
+}
