@@ -41,7 +41,7 @@ impl Policy {
         allow_uninitialised_stack: false,
         strict_alignment: false,
         coarse_arithmetic: false,
-        linux_instructions: false,
+        linux_instructions: true,
     };
 
     /// The policy of that name.

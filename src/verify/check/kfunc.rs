@@ -291,6 +291,20 @@ impl Verifier<'_> {
             }
             let span = Span { reg: Reg::R3, off: 0, size };
             let mut fact = CallFact::default();
+            if let Kind::Stack(frame) = buffer.kind
+                && !self.options.policy.allow_uninitialised_stack
+                && buffer.has_constant_offset()
+                && size > 0
+            {
+                // Only written: what is read is the slice, which is the buffer once it was filled.
+                let frame = usize::from(frame);
+                let (low, high) = self.stack_span(frame, &buffer, span)?;
+                if self.overlaps_dynptr(frame, low, high) {
+                    return Err(Reason::ObjectAccess { reg: Reg::R3 }.into());
+                }
+                self.stack_touched(frame, low, high)?;
+                return self.dynptr_memory(dynptr, size, read_only);
+            }
             self.helper_memory(&buffer, span, Access::Read, true, true, &mut fact)?;
             self.helper_memory(&buffer, span, Access::Write, true, true, &mut fact)?;
         }
