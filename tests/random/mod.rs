@@ -123,9 +123,13 @@ fn next_of(at: usize) -> Insn {
     Insn::Jump { to: InsnId(u32::try_from(at + 1).expect("a short program")) }
 }
 
-/// The maps every program gets: an array with one element per index 0 to 3, and a small hash.
+/// The maps every program gets: an array with one element per index 0 to 3, a small hash, programs (there are none).
 pub(crate) fn maps() -> Vec<MapDef> {
-    vec![MapDef::new("array", MapKind::Array, 4, VALUE, 4), MapDef::new("hash", MapKind::Hash, 8, 16, 8)]
+    vec![
+        MapDef::new("array", MapKind::Array, 4, VALUE, 4),
+        MapDef::new("hash", MapKind::Hash, 8, 16, 8),
+        MapDef::new("jumps", MapKind::ProgArray, 4, 4, 4),
+    ]
 }
 
 /// Makes the program of a seed.
@@ -142,8 +146,16 @@ fn case(seed: u64, mut rng: Rng) -> Case {
     let flawed = rng.chance(15);
     let length = PACKET + rng.below(64);
     let packet = (0..length).map(|_| rng.bits() as u8).collect();
-    let mut generator =
-        Generator { rng, insns: Vec::new(), subprograms: Vec::new(), exits: Vec::new(), flaw: flawed };
+    let calls_back = rng.chance(10);
+    let mut generator = Generator {
+        rng,
+        insns: Vec::new(),
+        subprograms: Vec::new(),
+        callbacks: Vec::new(),
+        calls_back,
+        exits: Vec::new(),
+        flaw: flawed,
+    };
     generator.program();
     Case { seed, insns: generator.insns, maps: maps(), packet }
 }
@@ -162,6 +174,10 @@ struct Generator {
     insns: Vec<Insn>,
     /// Calls to patch: position of the call.
     subprograms: Vec<usize>,
+    /// Addresses of the callback to patch: position of the instruction.
+    callbacks: Vec<usize>,
+    /// Whether the program may call back: the kernel wants types for that.
+    calls_back: bool,
     /// Jumps to the common exit.
     exits: Vec<usize>,
     flaw: bool,
@@ -225,15 +241,19 @@ impl Generator {
             }
             self.subprogram();
         }
+        let callbacks = std::mem::take(&mut self.callbacks);
+        if !callbacks.is_empty() {
+            let entry = self.here();
+            for at in callbacks {
+                self.insns[at] = Insn::Const { dst: Reg::R2, value: Const64::Function(entry) };
+            }
+            self.callback();
+        }
     }
 
     fn prologue(&mut self) {
         self.mov(CTX, Reg::R1);
-        self.load(Size::W, Sign::Zero, PKT, CTX, 0);
-        self.load(Size::W, Sign::Zero, Reg::R3, CTX, 4);
-        self.mov(Reg::R2, PKT);
-        self.alu(AluOp::Add, Width::W64, Reg::R2, Operand::Imm(i64::from(PACKET)));
-        self.exit_if(CmpOp::Gt, Reg::R2, Operand::Reg(Reg::R3));
+        self.find_packet();
         let key = i64::from(self.rng.below(4));
         self.store(Size::W, Reg::R10, -4, Operand::Imm(key));
         self.lookup(0, -4);
@@ -250,6 +270,14 @@ impl Generator {
             }
         }
         self.set_numbers(&NUMBERS);
+    }
+
+    fn find_packet(&mut self) {
+        self.load(Size::W, Sign::Zero, PKT, CTX, 0);
+        self.load(Size::W, Sign::Zero, Reg::R3, CTX, 4);
+        self.mov(Reg::R2, PKT);
+        self.alu(AluOp::Add, Width::W64, Reg::R2, Operand::Imm(i64::from(PACKET)));
+        self.exit_if(CmpOp::Gt, Reg::R2, Operand::Reg(Reg::R3));
     }
 
     /// Numbers of unknown and of known value in registers.
@@ -290,7 +318,7 @@ impl Generator {
 
     fn block(&mut self, steps: u32, depth: u32) {
         for _ in 0..steps {
-            match self.rng.below(if depth > 0 { 26 } else { 20 }) {
+            match self.rng.below(if depth > 0 { 27 } else { 21 }) {
                 0..=7 => self.arithmetic(),
                 8 => self.swap(),
                 9 | 10 => self.packet_access(),
@@ -301,7 +329,8 @@ impl Generator {
                 17 => self.spill(),
                 18 => self.helper(),
                 19 => self.call(),
-                20..=23 => self.branch(depth),
+                20 => self.ordered(),
+                21..=24 => self.branch(depth),
                 _ => self.repeat(depth),
             }
         }
@@ -484,7 +513,7 @@ impl Generator {
     fn patch(&mut self, at: usize) {
         let target = self.here();
         match &mut self.insns[at] {
-            Insn::Branch { to, .. } | Insn::Jump { to } => *to = target,
+            Insn::Branch { to, .. } | Insn::Jump { to } | Insn::MayGoto { to } => *to = target,
             other => unreachable!("only branches are patched, not {other:?}"),
         }
     }
@@ -502,7 +531,9 @@ impl Generator {
     }
 
     fn helper(&mut self) {
-        match self.rng.below(7) {
+        match self.rng.below(if self.calls_back { 9 } else { 8 }) {
+            7 => self.tail_call(),
+            8 => self.counted_loop(),
             0 => {
                 self.push(Insn::Call(Callee::Helper(8)));
             }
@@ -517,6 +548,68 @@ impl Generator {
         }
         // The call took r1 to r5 away.
         self.set_numbers(&[Reg::R1, Reg::R2, Reg::R3, Reg::R4]);
+    }
+
+    /// A tail call that finds no program. The verifier forgets the packet, because a program might have moved it.
+    fn tail_call(&mut self) {
+        let index = u64::from(self.rng.below(6));
+        self.mov(Reg::R1, CTX);
+        self.push(Insn::Const { dst: Reg::R2, value: Const64::Map(MapSlot(2)) });
+        self.set(Reg::R3, index);
+        self.push(Insn::Call(Callee::Helper(12)));
+        self.find_packet();
+        self.mov(Reg::R0, KEPT);
+    }
+
+    /// `bpf_loop` over a callback that works on the scratch bytes.
+    fn counted_loop(&mut self) {
+        self.mov(Reg::R1, KEPT);
+        self.alu(AluOp::And, Width::W64, Reg::R1, Operand::Imm(15));
+        let at = self.push(Insn::Jump { to: InsnId(0) });
+        self.callbacks.push(at);
+        self.stack_pointer(Reg::R3, SCRATCH);
+        let flags = u64::from(self.rng.chance(10));
+        self.set(Reg::R4, flags);
+        self.push(Insn::Call(Callee::Helper(181)));
+    }
+
+    /// A function of a number and a pointer to the caller's scratch bytes.
+    fn callback(&mut self) {
+        for _ in 0..1 + self.rng.below(4) {
+            let (from, to) = (8 * self.rng.below(8) as i16, 8 * self.rng.below(8) as i16);
+            let width = self.width();
+            let op = self.rng.pick(&[AluOp::Add, AluOp::Xor, AluOp::Mul, AluOp::Sub]);
+            self.load(Size::DW, Sign::Zero, Reg::R3, Reg::R2, from);
+            self.alu(op, width, Reg::R3, Operand::Reg(Reg::R1));
+            self.store(Size::DW, Reg::R2, to, Operand::Reg(Reg::R3));
+        }
+        let last = i64::from(self.rng.below(20));
+        self.set(Reg::R0, 1);
+        let stop = self.push(Insn::Branch {
+            op: CmpOp::Eq,
+            width: Width::W64,
+            lhs: Reg::R1,
+            rhs: Operand::Imm(last),
+            to: InsnId(0),
+        });
+        self.set(Reg::R0, 0);
+        self.patch(stop);
+        self.push(Insn::Exit);
+    }
+
+    /// A load with acquire or a store with release order, at an aligned place.
+    fn ordered(&mut self) {
+        let size = self.size();
+        let bytes = size.bytes();
+        let (base, start) = self.rng.pick(&[(VAL, 0), (VAL, 0), (Reg::R10, SCRATCH)]);
+        let off = start + (self.rng.below(64 / bytes) * bytes) as i16;
+        let register = self.number();
+        let insn = if self.rng.chance(50) {
+            Insn::LoadAcquire { size, dst: register, base, off }
+        } else {
+            Insn::StoreRelease { size, base, off, src: register }
+        };
+        self.push(insn);
     }
 
     /// A small key, so that keys meet again.
@@ -629,6 +722,8 @@ impl Generator {
         let turns = i64::from(2 + self.rng.below(6));
         self.store(Size::DW, Reg::R10, slot, Operand::Imm(0));
         let head = self.here();
+        // A budget that is never used up, besides the counter.
+        let bounded = self.rng.chance(25).then(|| self.push(Insn::MayGoto { to: InsnId(0) }));
         let steps = 1 + self.rng.below(4);
         self.block(steps, depth - 1);
         self.load(Size::DW, Sign::Zero, TEMP, Reg::R10, slot);
@@ -641,6 +736,9 @@ impl Generator {
             rhs: Operand::Imm(turns),
             to: head,
         });
+        if let Some(at) = bounded {
+            self.patch(at);
+        }
     }
 
     /// Hashes the numbers into r0 and the array, and the common exit.
