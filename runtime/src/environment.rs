@@ -6,6 +6,7 @@
 
 use std::cell::Cell;
 use std::io::Write;
+use std::time::Duration;
 
 use rustix::time::{ClockId, DynamicClockId, Timespec, clock_getres, clock_gettime, clock_gettime_dynamic};
 
@@ -157,6 +158,12 @@ fn print(line: &str) {
 fn ticks(since_boot_ns: u64, per_second: u64) -> u64 {
     let ticks = u128::from(since_boot_ns) * u128::from(per_second) / u128::from(SECOND);
     (1_u64 << 32) - 300 * per_second + ticks as u64
+}
+
+/// How long the calling thread has been on a CPU. A system call.
+#[must_use]
+pub fn thread_time() -> Duration {
+    Duration::from_nanos(nanoseconds(ClockId::ThreadCPUTime))
 }
 
 fn nanoseconds(clock: ClockId) -> u64 {

@@ -1,8 +1,6 @@
 //! Inputs and results of runs as bytes: the form in which engines are compared.
 #![forbid(unsafe_code)]
 
-use std::time::Duration;
-
 use crate::link::Trap;
 
 /// One input: what a test run of the kernel takes.
@@ -23,6 +21,6 @@ pub struct Record {
     pub packet: Vec<u8>,
     /// The UAPI context as the program left it.
     pub context: Vec<u8>,
-    /// Mean duration of a run; zero after a trap.
-    pub duration: Duration,
+    /// Mean nanoseconds of a run; zero after a trap. The kernel tells whole ones.
+    pub nanoseconds: f64,
 }

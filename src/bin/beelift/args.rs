@@ -226,6 +226,9 @@ pub(crate) struct Bench {
     /// Leave the interpreter out.
     #[arg(long)]
     pub(crate) no_interpreter: bool,
+    /// Draw the times of all programs as an SVG.
+    #[arg(long, value_name = "OUT.svg")]
+    pub(crate) plot: Option<PathBuf>,
 }
 
 /// `conformance`

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod bench;
 mod capture;
 mod conformance;
 mod dump;
@@ -17,12 +18,15 @@ mod inspect;
 mod kernel;
 mod listing;
 mod load;
+mod machine;
 mod maps;
 mod names;
 mod output;
+mod plot;
 mod report;
 mod run;
 mod source;
+mod statistics;
 mod verify;
 
 use std::process::ExitCode;
@@ -58,6 +62,6 @@ fn dispatch(cli: &args::Cli) -> Result<ExitCode, Failure> {
         args::Verb::Features => features::features(cli.json),
         args::Verb::Conformance(args) => conformance::conformance(args, cli.json),
         args::Verb::Run(args) => run::run(args, cli.json),
-        args::Verb::Bench(_) => Err(Failure::usage("not built yet")),
+        args::Verb::Bench(args) => bench::bench(args, cli.json),
     }
 }

@@ -496,7 +496,7 @@ impl Job<'_> {
 /// Nanoseconds of all runs together, and how many there were.
 fn total<'r>(records: impl Iterator<Item = &'r Record>) -> (f64, u64) {
     let finished = records.filter(|record| record.value.is_ok());
-    finished.fold((0.0, 0), |(ns, runs), record| (ns + record.duration.as_nanos() as f64, runs + 1))
+    finished.fold((0.0, 0), |(ns, runs), record| (ns + record.nanoseconds, runs + 1))
 }
 
 /// Name of a return value, where the type gives it one.
