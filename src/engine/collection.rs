@@ -128,7 +128,10 @@ impl Engine {
     }
 
     /// Loads one program that is linked already, with what its object says of maps and tail calls.
-    pub(super) fn load_from(&self, program: Program, object: Option<&Object>) -> Result<Collection, Error> {
+    ///
+    /// # Errors
+    /// The program cannot be loaded, and why.
+    pub fn load_from(&self, program: Program, object: Option<&Object>) -> Result<Collection, Error> {
         let Some(object) = object else { return self.load_linked(vec![program]) };
         let entries = object.map_entries();
         let programs = with_targets(object, vec![(program, Duration::ZERO)], &self.shared.link)?;

@@ -370,3 +370,25 @@ fn reports_have_no_colours_off_a_terminal() {
     let outcome = beelift(&["verify", file.path(), "--type", "xdp"]).status(3);
     assert!(!outcome.stderr.contains('\u{1b}') && !outcome.stdout.contains('\u{1b}'));
 }
+
+#[test]
+fn bench_times_engines_that_agree() {
+    let object = "examples/firewall.bpf.o";
+    let args = ["bench", object, "--rounds", "2", "--sample-ms", "1"];
+    beelift(&args).status(0).prints("program firewall (xdp)").prints("load in µs").says("a debug build");
+    let svg = std::env::temp_dir().join(format!("beelift-bench-{}.svg", std::process::id()));
+    let plot = svg.to_str().expect("a plain path");
+    let json =
+        beelift(&["--json", "bench", object, "--rounds", "1", "--sample-ms", "1", "--plot", plot]).json();
+    let program = &json["programs"][0];
+    assert!(
+        program["engines"]["jit"]["ns_per_run"]["median"].as_f64().is_some_and(|time| time > 0.0),
+        "{json}"
+    );
+    assert!(program["engines"]["interpreter"]["ns_per_run"]["median"].is_number(), "{json}");
+    assert!(program["load_us"]["verify"]["later"].is_number(), "{json}");
+    let drawn = std::fs::read_to_string(&svg).expect("the plot was written");
+    assert!(drawn.starts_with("<svg") && drawn.contains("interpreter"), "{drawn}");
+    std::fs::remove_file(svg).expect("it was there");
+    beelift(&["bench", object, "--rounds", "0"]).status(2);
+}

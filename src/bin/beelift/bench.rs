@@ -190,7 +190,13 @@ impl Job<'_> {
     fn agree(&self) -> Result<(Option<u64>, Vec<(Backend, String)>), Failure> {
         let inputs = [self.input.clone()];
         let environment = FixedEnvironment::default();
-        let trial = Trial { program: self.program, inputs: &inputs, elements: &[], environment };
+        let trial = Trial {
+            program: self.program,
+            object: self.opened.object(),
+            inputs: &inputs,
+            elements: &[],
+            environment,
+        };
         let comparison = trial.compare(&self.backends(), &Engine::builder);
         let mut skipped = Vec::new();
         let mut value = None;
@@ -236,14 +242,17 @@ impl Job<'_> {
     fn prepare(&self, backend: Backend) -> Result<Runner, Error> {
         let engine = engine(backend)?;
         let sample = f64::from(self.args.sample_ms) * 1e6;
-        let prepare = |program: Program| {
-            let collection = engine.load_linked(vec![program])?;
+        let prepare = |program: Program, object: Option<&Object>| {
+            let collection = engine.load_from(program, object)?;
             let once = time(&collection.programs()[0], &self.input, ESTIMATE)?;
             // Bounded, so it fits.
             let repeat = (sample / once.max(1.0)).clamp(1.0, MOST_RUNS) as u32;
             Ok::<_, Error>((collection, repeat))
         };
-        Ok(Runner { backend, loaded: [prepare(self.program.clone())?, prepare(self.empty()?)?] })
+        Ok(Runner {
+            backend,
+            loaded: [prepare(self.program.clone(), self.opened.object())?, prepare(self.empty()?, None)?],
+        })
     }
 
     /// A program of the same type that only returns what the engines agreed on (or 0).
@@ -294,13 +303,13 @@ impl Job<'_> {
                 samples[0].push(micros(time));
             }
             samples[1].push(micros(self.opened.link(self.name)?.1));
-            let loaded = native.load_linked(vec![self.program.clone()]).map_err(failed)?;
+            let loaded = native.load_from(self.program.clone(), self.opened.object()).map_err(failed)?;
             let times = loaded.programs()[0].times();
             samples[2].push(micros(times.verify));
             samples[3].push(micros(times.compile));
             samples[4].push(micros(times.publish));
             // Where the kernel does not take it, `agree` said so.
-            if let Ok(loaded) = kernel.load_linked(vec![self.program.clone()]) {
+            if let Ok(loaded) = kernel.load_from(self.program.clone(), self.opened.object()) {
                 samples[5].push(micros(loaded.programs()[0].times().verify));
             }
         }
