@@ -19,6 +19,8 @@ mod fuzzing;
 mod generator;
 #[cfg(feature = "kernel")]
 mod kernel;
+#[cfg(feature = "jit")]
+mod percpu;
 mod random;
 mod require;
 mod tail_calls;
