@@ -10,7 +10,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use pcap_file::pcap::{PcapHeader, PcapPacket, PcapReader, PcapWriter};
-use pcap_file::pcapng::{Block, PcapNgReader};
+use pcap_file::pcapng::blocks::enhanced_packet::EnhancedPacketBlock;
+use pcap_file::pcapng::blocks::interface_description::{
+    InterfaceDescriptionBlock, InterfaceDescriptionOption,
+};
+use pcap_file::pcapng::{Block, PcapNgReader, PcapNgWriter};
 use pcap_file::{DataLink, PcapError};
 
 use crate::failure::Failure;
@@ -80,6 +84,7 @@ fn read_pcapng(path: &Path, reader: impl Read) -> Result<Vec<Frame>, Failure> {
                 .at(format!("{}: packet {}", path.display(), frames.len() + 1)));
         };
         check_link(path, described.linktype)?;
+        let timestamp = time_of(timestamp, described);
         push(path, &mut frames, timestamp, bytes)?;
     }
 }
@@ -121,11 +126,14 @@ fn broken(path: &Path, packet: usize, error: &PcapError) -> Failure {
     Failure::failure(message).at(place)
 }
 
-/// Writes frames as a pcap file with microsecond times.
+/// Writes frames: pcapng with nanosecond times when the name ends in `.pcapng`, else pcap with microsecond times.
 pub(crate) fn write<'a>(
     path: &Path,
     frames: impl Iterator<Item = (Duration, &'a [u8])>,
 ) -> Result<(), Failure> {
+    if path.extension().is_some_and(|extension| extension == "pcapng") {
+        return write_pcapng(path, frames);
+    }
     let at = |error: PcapError| Failure::failure(error).at(path.display());
     let file = File::create(path).map_err(|error| Failure::failure(error).at(path.display()))?;
     let header = PcapHeader { snaplen: LONGEST_FRAME as u32, ..PcapHeader::default() };
@@ -136,4 +144,50 @@ pub(crate) fn write<'a>(
         writer.write_packet(&PcapPacket::new(timestamp, length, bytes)).map_err(at)?;
     }
     Ok(())
+}
+
+fn write_pcapng<'a>(path: &Path, frames: impl Iterator<Item = (Duration, &'a [u8])>) -> Result<(), Failure> {
+    let at = |error: PcapError| Failure::failure(error).at(path.display());
+    let file = File::create(path).map_err(|error| Failure::failure(error).at(path.display()))?;
+    let mut writer = PcapNgWriter::new(BufWriter::new(file)).map_err(at)?;
+    let interface = InterfaceDescriptionBlock {
+        linktype: DataLink::ETHERNET,
+        snaplen: LONGEST_FRAME as u32,
+        options: vec![InterfaceDescriptionOption::IfTsResol(NANOSECONDS)],
+    };
+    writer.write_pcapng_block(interface).map_err(at)?;
+    for (timestamp, bytes) in frames {
+        let original_len = u32::try_from(bytes.len())
+            .map_err(|_| Failure::failure("a frame longer than 4 GiB").at(path.display()))?;
+        let block = EnhancedPacketBlock {
+            interface_id: 0,
+            timestamp,
+            original_len,
+            data: bytes.into(),
+            options: Vec::new(),
+        };
+        writer.write_pcapng_block(block).map_err(at)?;
+    }
+    Ok(())
+}
+
+/// `if_tsresol` of nanoseconds.
+const NANOSECONDS: u8 = 9;
+
+/// The time of a packet. The crate takes ticks for nanoseconds; an interface says how long a tick is
+/// (`if_tsresol`, microseconds if it does not).
+fn time_of(ticks: Duration, interface: &InterfaceDescriptionBlock<'_>) -> Duration {
+    let resolution = interface.options.iter().find_map(|option| match option {
+        InterfaceDescriptionOption::IfTsResol(resolution) => Some(*resolution),
+        _ => None,
+    });
+    let per_second = match resolution.unwrap_or(6) {
+        power @ 0x80.. => 1_u128.checked_shl(u32::from(power & 0x7f)),
+        power => 10_u128.checked_pow(u32::from(power)),
+    };
+    let nanos = per_second
+        .filter(|&per_second| per_second != 0)
+        .and_then(|per_second| Some(ticks.as_nanos().checked_mul(1_000_000_000)? / per_second));
+    // A resolution that no clock has, or a time after all times: none is better than a wrong one.
+    nanos.and_then(|nanos| u64::try_from(nanos).ok()).map_or(Duration::ZERO, Duration::from_nanos)
 }

@@ -253,3 +253,27 @@ fn results_are_the_same_bytes_as_the_files() {
     }
     assert_eq!(at, capture.len());
 }
+
+#[test]
+fn times_survive_a_round_trip_through_pcapng() {
+    let folder = std::env::temp_dir().join(format!("beelift-pcapng-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a temporary folder");
+    let (there, back) = (folder.join("all.pcapng"), folder.join("all.pcap"));
+    let object = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/flowmon.bpf.o");
+    let traffic = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/traffic.pcap");
+    for (from, to) in [(std::path::Path::new(traffic), &there), (&there, &back)] {
+        let status = std::process::Command::new(env!("CARGO_BIN_EXE_beelift"))
+            .args(["run", object, "--engine", "jit", "--pcap"])
+            .arg(from)
+            .arg("--write-all")
+            .arg(to)
+            .output()
+            .expect("the tool runs")
+            .status;
+        assert!(status.success());
+    }
+    let read = |path| std::fs::read(path).expect("a capture");
+    // Everything behind the file header: times, lengths and bytes.
+    assert_eq!(read(std::path::Path::new(traffic))[24..], read(&back)[24..]);
+    std::fs::remove_dir_all(&folder).expect("our own folder");
+}
