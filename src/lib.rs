@@ -23,6 +23,8 @@
 //!
 //! [`Engine`] does these steps and decides which backend runs a program; each layer can be used alone.
 
+#[cfg(feature = "jit")]
+pub mod aot;
 pub mod btf;
 #[cfg(feature = "jit")]
 pub mod codegen;

@@ -30,6 +30,8 @@ pub(super) struct Lowering<'a> {
     module: &'a Module,
     pub(super) pos: FuncCursor<'a>,
     pub(super) regions: Regions,
+    /// See [`Target::near`].
+    near: bool,
     blocks: Vec<clif::Block>,
     values: Vec<Option<clif::Value>>,
     /// Constants and addresses written in the current block.
@@ -50,7 +52,6 @@ pub(super) fn function(module: &Module, index: usize, target: &Target, func: &mu
     func.clear();
     func.name = UserFuncName::user(0, u32::try_from(index).expect("fewer functions than 2^32"));
     func.signature = signature(module, index);
-    let _ = target;
     let regions = Regions::new(func);
     let frame = (source.frame_size > 0).then(|| {
         let data = StackSlotData::new(StackSlotKind::ExplicitSlot, source.frame_size, 3);
@@ -69,6 +70,7 @@ pub(super) fn function(module: &Module, index: usize, target: &Target, func: &mu
         module,
         pos: FuncCursor::new(func),
         regions,
+        near: target.near,
         blocks,
         values,
         floating: Vec::new(),
@@ -227,7 +229,7 @@ impl Lowering<'_> {
         let value = self.pos.func.create_global_value(GlobalValueData::Symbol {
             name: ExternalName::user(name),
             offset: offset.into(),
-            colocated: false,
+            colocated: self.near,
             tls: false,
         });
         self.addresses.insert(address, value);
@@ -244,7 +246,7 @@ impl Lowering<'_> {
         let callee = self.pos.func.import_function(ExtFuncData {
             name: ExternalName::user(name),
             signature,
-            colocated: matches!(symbol, Symbol::Function(_)),
+            colocated: self.near || matches!(symbol, Symbol::Function(_)),
             patchable: false,
         });
         self.callees.insert(key, callee);

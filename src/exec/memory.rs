@@ -163,6 +163,7 @@ impl Arena {
         // SAFETY: INV-6: the file is anonymous and ours: nobody truncates it, and it is written only through
         // `writable`, in ranges that no published block covers.
         let code = unsafe { MmapOptions::new().len(size).map_exec(&file)? };
+        guard_branches(&code, size)?;
         protect_edges(&code, size)?;
         let free = BTreeMap::from([(GUARD_BYTES, size - 2 * GUARD_BYTES)]);
         Ok(Self { writable, code, free: Mutex::new(free), size })
@@ -236,6 +237,64 @@ fn protect_edges(code: &Mmap, size: usize) -> io::Result<()> {
 #[cfg(target_arch = "x86_64")]
 fn synchronize_instructions(_address: u64, _len: usize) {
     // x86-64 keeps instruction fetch coherent; a thread that learns the address later sees the bytes.
+}
+
+/// Makes freshly written code visible to instruction fetch on every core.
+///
+/// The two views are different addresses of the same memory: cleaning by the executable address reaches it, because
+/// data caches are physically tagged on every aarch64, and the instruction cache is told the address it will see.
+#[cfg(target_arch = "aarch64")]
+fn synchronize_instructions(address: u64, len: usize) {
+    use std::arch::asm;
+
+    let sizes: u64;
+    // SAFETY: reads a register that the system lets user space read.
+    unsafe { asm!("mrs {}, ctr_el0", out(reg) sizes, options(nomem, nostack, preserves_flags)) };
+    let (data_line, code_line) = (4_u64 << (sizes >> 16 & 15), 4_u64 << (sizes & 15));
+    let end = address + len as u64;
+    for line in (address & !(data_line - 1)..end).step_by(data_line as usize) {
+        // SAFETY: INV-6: the line lies in the readable view of the block; cleaning changes no byte.
+        unsafe { asm!("dc cvau, {}", in(reg) line, options(nostack, preserves_flags)) };
+    }
+    // SAFETY: a barrier.
+    unsafe { asm!("dsb ish", options(nostack, preserves_flags)) };
+    for line in (address & !(code_line - 1)..end).step_by(code_line as usize) {
+        // SAFETY: INV-6: as above; what is dropped is fetched again.
+        unsafe { asm!("ic ivau, {}", in(reg) line, options(nostack, preserves_flags)) };
+    }
+    // SAFETY: barriers: other cores have dropped their copies, and this one fetches anew.
+    unsafe { asm!("dsb ish", "isb", options(nostack, preserves_flags)) };
+    // Other threads must not run what they have fetched already from a block that was used before.
+    let everyone = || {
+        use rustix::thread::{MembarrierCommand, membarrier};
+        membarrier(MembarrierCommand::RegisterPrivateExpeditedSyncCore)?;
+        membarrier(MembarrierCommand::PrivateExpeditedSyncCore)
+    };
+    // Where the kernel refuses the fast form, the slow one waits until every thread has been through the kernel.
+    if everyone().is_err() {
+        let _ = rustix::thread::membarrier(rustix::thread::MembarrierCommand::Global);
+    }
+}
+
+/// Lets indirect branches land only where code says so, if the CPU checks that (aarch64 BTI).
+#[cfg(target_arch = "aarch64")]
+fn guard_branches(code: &Mmap, size: usize) -> io::Result<()> {
+    use rustix::mm::{MprotectFlags, mprotect};
+
+    if !std::arch::is_aarch64_feature_detected!("bti") {
+        return Ok(());
+    }
+    let flags = MprotectFlags::READ | MprotectFlags::EXEC | MprotectFlags::BTI;
+    // SAFETY: INV-6: the whole executable view, which is ours alone and holds no published code yet.
+    unsafe { mprotect(code.as_ptr().cast_mut().cast(), size, flags)? };
+    Ok(())
+}
+
+/// Nothing to do: x86-64 checks branch targets by process, not by mapping.
+#[cfg(not(target_arch = "aarch64"))]
+#[expect(clippy::unnecessary_wraps, reason = "fails on other architectures")]
+fn guard_branches(_code: &Mmap, _size: usize) -> io::Result<()> {
+    Ok(())
 }
 
 #[cfg(test)]

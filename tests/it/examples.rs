@@ -19,7 +19,7 @@ fn object(path: &Path) -> Object {
 }
 
 /// Frames of the capture; its format is the tool's business, so this reads just what `make_traffic` writes.
-fn frames() -> Vec<Input> {
+pub(crate) fn frames() -> Vec<Input> {
     let bytes = std::fs::read(folder().join("traffic.pcap")).expect("the capture");
     let mut frames = Vec::new();
     let mut rest = &bytes[24..];

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 /// Modules of the root crate by row; a module may use rows below its own, and what `SIDEWAYS` lists.
 const ROWS: &[(&str, u8)] = &[
     ("engine", 6),
+    ("aot", 5),
     ("exec", 5),
     ("kernel", 5),
     ("ir", 4),

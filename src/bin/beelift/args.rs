@@ -30,6 +30,8 @@ pub(crate) enum Verb {
     Dump(Dump),
     /// Compare the speed of native code, interpreter and kernel JIT on the same input.
     Bench(Bench),
+    /// Compile ahead of time: a relocatable object and a C header for it.
+    Compile(Compile),
     /// Load programs into the running kernel.
     Load(Load),
     /// Show what this machine's kernel and this runtime support, side by side.
@@ -249,6 +251,37 @@ pub(crate) struct Conformance {
     /// Fuel a run may burn in loops without a proven bound.
     #[arg(long, value_name = "N")]
     pub(crate) fuel: Option<u64>,
+}
+
+/// `compile`
+#[derive(Args)]
+pub(crate) struct Compile {
+    #[command(flatten)]
+    pub(crate) source: Source,
+    /// Machine to compile for: x86_64-unknown-linux-gnu or aarch64-unknown-linux-gnu (default: this one).
+    #[arg(long, value_name = "TRIPLE")]
+    pub(crate) target: Option<String>,
+    /// Use a CPU feature that not every such machine has (`has_lse`, `has_bmi2`, …). May be repeated.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) cpu_feature: Vec<String>,
+    /// The object to write; the C header goes beside it, with the ending .h.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// Write the C header there instead.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) header: Option<PathBuf>,
+    /// Write the C runtime (beelift.c, beelift.h) into this directory as well.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) runtime: Option<PathBuf>,
+    /// CPU slots: runs that may go on at the same time.
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub(crate) cpus: u32,
+    /// A helper (`bpf_…`) that your own C code defines. May be repeated.
+    #[arg(long, value_name = "HELPER")]
+    pub(crate) external: Vec<String>,
+    /// Rules of the verifier.
+    #[arg(long, value_enum, default_value = "user")]
+    pub(crate) policy: Policy,
 }
 
 /// `load`

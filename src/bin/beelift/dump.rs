@@ -107,7 +107,8 @@ pub(crate) fn verified(program: Program, options: &Options) -> Result<Verified, 
     })
 }
 
-fn uncompiled(program: &Program, error: &CodegenError) -> Failure {
+/// Why there is no native code, for a person.
+pub(crate) fn uncompiled(program: &Program, error: &CodegenError) -> Failure {
     let kind = match error {
         CodegenError::Unsupported(_) | CodegenError::Target { .. } => Kind::Unsupported,
         _ => Kind::Failure,

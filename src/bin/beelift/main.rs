@@ -7,6 +7,7 @@
 mod args;
 mod bench;
 mod capture;
+mod compile;
 mod conformance;
 mod dump;
 mod failure;
@@ -58,6 +59,7 @@ fn dispatch(cli: &args::Cli) -> Result<ExitCode, Failure> {
         args::Verb::Verify(args) => verify::verify(args, cli.json),
         args::Verb::Inspect(args) => inspect::inspect(args, cli.json),
         args::Verb::Dump(args) => dump::dump(args, cli.json),
+        args::Verb::Compile(args) => compile::compile(args, cli.json),
         args::Verb::Load(args) => load::load(args, cli.json),
         args::Verb::Features => features::features(cli.json),
         args::Verb::Conformance(args) => conformance::conformance(args, cli.json),
