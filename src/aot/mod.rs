@@ -13,7 +13,7 @@ mod object;
 use beelift_runtime::MapKind;
 use beelift_runtime::helper;
 
-use crate::codegen::{CompiledCode, Symbol};
+use crate::codegen::{CompiledCode, Stub, Symbol};
 use crate::isa::MapSlot;
 use crate::link::Program;
 
@@ -82,6 +82,14 @@ pub enum AotError {
         /// Which helper.
         helper: String,
     },
+    /// The program uses instructions or calls that only the library's own run time serves.
+    #[error("program `{program}` uses {what}, which the ahead-of-time runtime does not have")]
+    Feature {
+        /// Which program.
+        program: String,
+        /// What.
+        what: &'static str,
+    },
     /// The C runtime cannot keep this map.
     #[error("map `{map}`: the ahead-of-time runtime has no {what}")]
     Map {
@@ -145,7 +153,17 @@ fn helper_name(id: u32) -> String {
 
 fn check_helpers(unit: &Unit<'_>, options: &Options) -> Result<(), AotError> {
     for symbol in symbols(unit) {
-        let Symbol::Helper(id) = symbol else { continue };
+        let id = match symbol {
+            Symbol::Helper(id) => id,
+            Symbol::Stub(Stub::PacketLoad) => {
+                let program = unit.program.name.clone();
+                return Err(AotError::Feature { program, what: "packet access instructions" });
+            }
+            Symbol::Function(_)
+            | Symbol::MapHandle(_)
+            | Symbol::MapBase(_)
+            | Symbol::Stub(Stub::TrapExit) => continue,
+        };
         let name = helper_name(id);
         if !HELPERS.contains(&id) && !options.external.contains(&name) {
             return Err(AotError::Helper { program: unit.program.name.clone(), helper: name });

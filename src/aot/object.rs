@@ -3,6 +3,7 @@
 //! Field offsets of the descriptors are those of `beelift.h`, which asserts them.
 #![forbid(unsafe_code)]
 
+use beelift_runtime::abi::offset;
 use object::write::{
     Object, Relocation, SectionId, StandardSection, Symbol as ElfSymbol, SymbolId, SymbolSection,
 };
@@ -14,6 +15,17 @@ use object::{
 use super::layout::Plan;
 use super::{AotError, Unit, helper_name, map_of, symbols};
 use crate::codegen::{RelocKind, Stub, Symbol, Target};
+
+/// `struct beelift_run` begins as `ExecContext` does, as far as generated code knows it.
+const _: () = assert!(
+    offset::TRAP == 0
+        && offset::TRAP_INSN == 4
+        && offset::SAVED_SP == 8
+        && offset::TRAP_EXIT == 16
+        && offset::FUEL == 24
+        && offset::CPU == 32
+        && offset::TAIL_CALLS == 36
+);
 
 /// Version of the descriptors and of the run-time context.
 pub(super) const ABI: u32 = 1;
@@ -170,11 +182,13 @@ impl Writer<'_> {
         }
         for (function, &(_, at)) in unit.code.functions.iter().zip(&functions) {
             for reloc in &function.relocs {
+                let data = map_of(reloc.symbol).is_some();
                 let r_type = match (reloc.kind, self.aarch64) {
                     (RelocKind::Abs8, false) => elf::R_X86_64_64,
                     (RelocKind::Abs8, true) => elf::R_AARCH64_ABS64,
-                    (RelocKind::X86CallPcRel4, false) => elf::R_X86_64_PLT32,
-                    (RelocKind::X86PcRel4, false) => elf::R_X86_64_PC32,
+                    (RelocKind::X86CallPcRel4, false) if !data => elf::R_X86_64_PLT32,
+                    // Cranelift writes the address of near data like that of a near function.
+                    (RelocKind::X86CallPcRel4 | RelocKind::X86PcRel4, false) => elf::R_X86_64_PC32,
                     (RelocKind::Aarch64Call, true) => elf::R_AARCH64_CALL26,
                     (RelocKind::Aarch64AdrPage, true) => elf::R_AARCH64_ADR_PREL_PG_HI21,
                     (RelocKind::Aarch64AddLow12, true) => elf::R_AARCH64_ADD_ABS_LO12_NC,
@@ -188,6 +202,7 @@ impl Writer<'_> {
                     Symbol::Function(index) => functions[index as usize].0, // u32 to usize
                     Symbol::Helper(id) => self.undefined(&format!("beelift_{}", helper_name(id))),
                     Symbol::Stub(Stub::TrapExit) => self.undefined("beelift_trap_exit"),
+                    Symbol::Stub(Stub::PacketLoad) => unreachable!("refused before anything is written"),
                     Symbol::MapHandle(slot) => self.maps[self.plan.map(slot)].0,
                     Symbol::MapBase(slot) => self.maps[self.plan.map(slot)]
                         .1

@@ -34,6 +34,7 @@ struct beelift_run {
 	uint64_t fuel; /* loops without a proven bound burn it */
 	uint32_t cpu;  /* CPU slot: one for each run that goes on at the same time */
 	uint32_t tail_calls;
+	uint64_t tail_result;
 	uint64_t context; /* r1 */
 	/* For helpers; null pointers stand for the machine's own. */
 	uint64_t (*clock)(struct beelift_run *run);   /* nanoseconds */
@@ -48,7 +49,7 @@ _Static_assert(offsetof(struct beelift_run, trap_exit) == 16, "place");
 _Static_assert(offsetof(struct beelift_run, fuel) == 24, "place");
 _Static_assert(offsetof(struct beelift_run, cpu) == 32, "place");
 _Static_assert(offsetof(struct beelift_run, tail_calls) == 36, "place");
-_Static_assert(offsetof(struct beelift_run, context) == 40, "place");
+_Static_assert(offsetof(struct beelift_run, context) == 48, "place");
 
 /* Where a packet lies: the start of every native packet context. Fill it with beelift_packet_enter. */
 struct beelift_packet {

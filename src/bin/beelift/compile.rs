@@ -95,7 +95,7 @@ fn unwritten(error: &AotError) -> Failure {
     match error {
         AotError::Helper { helper, .. } => Failure::new(Kind::Unsupported, error)
             .hint(format!("define beelift_{helper} in C and say --external {helper}")),
-        AotError::Map { .. } => Failure::new(Kind::Unsupported, error),
+        AotError::Map { .. } | AotError::Feature { .. } => Failure::new(Kind::Unsupported, error),
         AotError::Cpus(_) => Failure::usage(error),
         _ => Failure::failure(error),
     }
