@@ -159,6 +159,10 @@ fn check_helpers(unit: &Unit<'_>, options: &Options) -> Result<(), AotError> {
                 let program = unit.program.name.clone();
                 return Err(AotError::Feature { program, what: "packet access instructions" });
             }
+            Symbol::Stub(Stub::MapIterate) => {
+                let program = unit.program.name.clone();
+                return Err(AotError::Feature { program, what: "a walk over all elements of a map" });
+            }
             Symbol::Function(_)
             | Symbol::MapHandle(_)
             | Symbol::MapBase(_)
