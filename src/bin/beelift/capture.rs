@@ -15,7 +15,7 @@ use pcap_file::pcapng::blocks::interface_description::{
     InterfaceDescriptionBlock, InterfaceDescriptionOption,
 };
 use pcap_file::pcapng::{Block, PcapNgReader, PcapNgWriter};
-use pcap_file::{DataLink, PcapError};
+use pcap_file::{DataLink, Endianness, PcapError};
 
 use crate::failure::Failure;
 
@@ -136,7 +136,8 @@ pub(crate) fn write<'a>(
     }
     let at = |error: PcapError| Failure::failure(error).at(path.display());
     let file = File::create(path).map_err(|error| Failure::failure(error).at(path.display()))?;
-    let header = PcapHeader { snaplen: LONGEST_FRAME as u32, ..PcapHeader::default() };
+    let header =
+        PcapHeader { snaplen: LONGEST_FRAME as u32, endianness: Endianness::Little, ..PcapHeader::default() };
     let mut writer = PcapWriter::with_header(BufWriter::new(file), header).map_err(at)?;
     for (timestamp, bytes) in frames {
         let length = u32::try_from(bytes.len())
@@ -149,7 +150,7 @@ pub(crate) fn write<'a>(
 fn write_pcapng<'a>(path: &Path, frames: impl Iterator<Item = (Duration, &'a [u8])>) -> Result<(), Failure> {
     let at = |error: PcapError| Failure::failure(error).at(path.display());
     let file = File::create(path).map_err(|error| Failure::failure(error).at(path.display()))?;
-    let mut writer = PcapNgWriter::new(BufWriter::new(file)).map_err(at)?;
+    let mut writer = PcapNgWriter::with_endianness(BufWriter::new(file), Endianness::Little).map_err(at)?;
     let interface = InterfaceDescriptionBlock {
         linktype: DataLink::ETHERNET,
         snaplen: LONGEST_FRAME as u32,
