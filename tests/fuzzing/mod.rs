@@ -11,6 +11,9 @@ pub(crate) use execute::verify_run;
 pub(crate) use objects::{btf, elf};
 pub(crate) use text::{assembler, decode};
 
+/// What a fuzzer calls with bytes.
+type Target = fn(&[u8]);
+
 /// Every target by name.
-pub(crate) const TARGETS: [(&str, fn(&[u8])); 5] =
+pub(crate) const TARGETS: [(&str, Target); 5] =
     [("decode", decode), ("assembler", assembler), ("elf", elf), ("btf", btf), ("verify_run", verify_run)];

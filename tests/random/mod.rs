@@ -32,7 +32,7 @@ impl Rng {
         Self { state: mixed(seed) | 1, given: Vec::new().into_iter() }
     }
     pub(crate) fn from_bytes(bytes: &[u8]) -> Self {
-        Self { given: bytes.to_vec().into_iter(), ..Self::new(0) }
+        Self { given: Vec::from(bytes).into_iter(), ..Self::new(0) }
     }
     pub(crate) fn bits(&mut self) -> u64 {
         if let Some(byte) = self.given.next() {
