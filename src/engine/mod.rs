@@ -74,6 +74,7 @@ pub(crate) struct Shared {
     pub(crate) fuel: u64,
     /// Fixes the clock, the random numbers and the CPU number also in the kernel's copy of programs.
     pub(crate) deterministic: bool,
+    #[cfg_attr(not(feature = "jit"), expect(dead_code, reason = "only native code checks facts"))]
     pub(crate) check_facts: bool,
     #[cfg(feature = "jit")]
     pub(crate) target: crate::codegen::Target,

@@ -11,10 +11,11 @@ use beelift_runtime::map::{Map, MapError, ProgArrayMap, ProgramKind, ProgramRef}
 
 use super::program::Body;
 use crate::isa::{Const64, Insn};
-use crate::link::{Program, Trap};
+use crate::link::Program;
 
 /// A program in a map.
 struct Target {
+    #[cfg_attr(not(feature = "jit"), expect(dead_code, reason = "only traps of native code need it"))]
     program: Arc<Program>,
     body: Held,
 }
@@ -38,7 +39,7 @@ impl TailTarget for Target {
             #[cfg(feature = "jit")]
             Body::Jit(native) => native
                 .run_tail_call(call)?
-                .map_err(|trap| Trap::new(&self.program, trap.kind, trap.insn, &[])),
+                .map_err(|trap| crate::link::Trap::new(&self.program, trap.kind, trap.insn, &[])),
             Body::Interp(interp) => interp.run_tail_call(call)?,
             #[cfg(feature = "kernel")]
             Body::Kernel(_) => return None,

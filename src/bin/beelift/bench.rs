@@ -24,6 +24,9 @@ use crate::source::Opened;
 use crate::statistics::{Quartiles, Ratio, net};
 use crate::{input, report};
 
+/// Engines that do not run the program, and why.
+type LeftOut = Vec<(Backend, String)>;
+
 /// Loads of a program whose times count.
 const LOADS: usize = 9;
 /// Runs that a first estimate takes.
@@ -187,7 +190,7 @@ impl Job<'_> {
     }
 
     /// One run on each engine; the return value, and which engines do not run the program and why.
-    fn agree(&self) -> Result<(Option<u64>, Vec<(Backend, String)>), Failure> {
+    fn agree(&self) -> Result<(Option<u64>, LeftOut), Failure> {
         let inputs = [self.input.clone()];
         let environment = FixedEnvironment::default();
         let trial = Trial {
