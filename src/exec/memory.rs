@@ -248,7 +248,7 @@ fn synchronize_instructions(address: u64, len: usize) {
     use std::arch::asm;
 
     let sizes: u64;
-    // SAFETY: reads a register that the system lets user space read.
+    // SAFETY: INV-1: reads a register that the system lets user space read.
     unsafe { asm!("mrs {}, ctr_el0", out(reg) sizes, options(nomem, nostack, preserves_flags)) };
     let (data_line, code_line) = (4_u64 << (sizes >> 16 & 15), 4_u64 << (sizes & 15));
     let end = address + len as u64;
@@ -256,13 +256,13 @@ fn synchronize_instructions(address: u64, len: usize) {
         // SAFETY: INV-6: the line lies in the readable view of the block; cleaning changes no byte.
         unsafe { asm!("dc cvau, {}", in(reg) line, options(nostack, preserves_flags)) };
     }
-    // SAFETY: a barrier.
+    // SAFETY: INV-1: a barrier touches nothing.
     unsafe { asm!("dsb ish", options(nostack, preserves_flags)) };
     for line in (address & !(code_line - 1)..end).step_by(code_line as usize) {
         // SAFETY: INV-6: as above; what is dropped is fetched again.
         unsafe { asm!("ic ivau, {}", in(reg) line, options(nostack, preserves_flags)) };
     }
-    // SAFETY: barriers: other cores have dropped their copies, and this one fetches anew.
+    // SAFETY: INV-1: barriers: other cores have dropped their copies, and this one fetches anew.
     unsafe { asm!("dsb ish", "isb", options(nostack, preserves_flags)) };
     // Other threads must not run what they have fetched already from a block that was used before.
     let everyone = || {

@@ -23,6 +23,7 @@ mod generator;
 mod kernel;
 #[cfg(feature = "jit")]
 mod percpu;
+mod policy;
 mod random;
 mod require;
 mod tail_calls;
