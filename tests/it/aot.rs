@@ -198,7 +198,7 @@ fn what_cannot_be_compiled_ahead_is_named() {
     // 4096 slots of a per-CPU array would be far out of reach.
     let large = scratch("large").join("large.s");
     let text = ".map big percpu_array key=4 value=4096 entries=1024\n\
-                *(u32 *)(r10 -4) = 0\nr1 = map[big]\nr2 = r10\nr2 += -4\ncall 1\nr0 = 2\nexit\n";
+                *(u32 *)(r10 -4) = 0\nr1 = map[big] ll\nr2 = r10\nr2 += -4\ncall 1\nif r0 == 0 goto +1\nr0 = *(u64 *)(r0 +0)\nexit\n";
     std::fs::write(&large, text).expect("a scratch file");
     let large = large.to_str().expect("text");
     refuses(&[&[large, "--type", "xdp", "--cpus", "4096"], x86.as_slice()].concat(), 1, "values of arrays");
