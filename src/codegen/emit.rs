@@ -17,9 +17,13 @@ pub(super) fn function(
     target: &Target,
     context: &mut Context,
 ) -> Result<CompiledFunction, CodegenError> {
-    context
-        .compile(&*target.isa, &mut ControlPlane::default())
-        .map_err(|error| backend(&error.inner.to_string()))?;
+    context.compile(&*target.isa, &mut ControlPlane::default()).map_err(|error| match &error.inner {
+        // The verifier's own text says only that there were errors.
+        cranelift_codegen::CodegenError::Verifier(errors) => {
+            backend(errors.0.first().map(ToString::to_string).unwrap_or_default().as_str())
+        }
+        other => backend(&other.to_string()),
+    })?;
     let compiled = context.take_compiled_code().ok_or_else(|| backend("no code"))?;
     let buffer = &compiled.buffer;
     // Traps are explicit branches. The hardware's own division traps stay in the table; their divisors

@@ -70,7 +70,7 @@ impl Body<'_> {
         let context = self.register(frame, Reg::R3);
         let flags = self.register(frame, Reg::R4);
         let new = self.new_loop();
-        let cursor = self.b.func.add_param(new.head, Type::I64, self.at);
+        let cursor = self.b.param(new.head, self.at);
         self.refuse_flags(flags, new.done);
         let zero = self.b.number(Type::I64, 0);
         self.end(Terminator::Jump(Edge { to: new.head, args: vec![zero, zero] }));
@@ -100,8 +100,8 @@ impl Body<'_> {
 
     fn new_loop(&mut self) -> Loop {
         let (head, done) = (self.b.func.add_block(), self.b.func.add_block());
-        let calls = self.b.func.add_param(head, Type::I64, self.at);
-        let result = self.b.func.add_param(done, Type::I64, self.at);
+        let calls = self.b.param(head, self.at);
+        let result = self.b.param(done, self.at);
         Loop { head, done, calls, result }
     }
 

@@ -32,7 +32,7 @@ pub(crate) struct Builder {
     floating: FastMap<(Op, Type), Value>,
     /// Low half of each value that has one, and where values are defined.
     halves: FastMap<Value, Value>,
-    homes: Vec<BlockId>,
+    homes: Vec<Option<BlockId>>,
 }
 
 impl Builder {
@@ -68,8 +68,10 @@ impl Builder {
     }
 
     fn live_at(&mut self, value: Value, block: BlockId) {
-        self.homes.resize(value.index() + 1, BlockId(0));
-        self.homes[value.index()] = block;
+        if self.homes.len() <= value.index() {
+            self.homes.resize(value.index() + 1, None);
+        }
+        self.homes[value.index()] = Some(block);
     }
 
     /// The low half of a value, taken once, in the block that defines the value: it costs nothing there, and
@@ -78,7 +80,10 @@ impl Builder {
         if let Some(&half) = self.halves.get(&value) {
             return half;
         }
-        let home = self.homes.get(value.index()).copied().unwrap_or(BlockId(0));
+        let Some(home) = self.homes.get(value.index()).copied().flatten() else {
+            // Constants and addresses have no block: their half is taken where it is wanted.
+            return self.emit(Op::Unary(UnaryOp::Reduce, value), Type::I32);
+        };
         let half = self.emit_in(home, Op::Unary(UnaryOp::Reduce, value), Type::I32);
         self.halves.insert(value, half);
         half
