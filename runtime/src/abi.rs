@@ -76,6 +76,7 @@ pub struct Host<'a> {
 
 impl<'a> ExecContext<'a> {
     /// The context of one run: `context` is what `ctx` gave as r1 when it was entered.
+    #[inline]
     #[must_use]
     pub fn new(
         host: Host<'a>,

@@ -52,6 +52,7 @@ impl CpuSlots {
     }
 
     /// Takes a free slot; the one this thread had last time, if it is free.
+    #[inline]
     #[must_use]
     pub fn claim(&self) -> Option<CpuSlot<'_>> {
         let hint = HINT.get();
@@ -60,6 +61,11 @@ impl CpuSlots {
         {
             return Some(CpuSlot { taken, index: hint });
         }
+        self.claim_any()
+    }
+
+    #[cold]
+    fn claim_any(&self) -> Option<CpuSlot<'_>> {
         let (index, taken) =
             (0_u32..).zip(&self.slots).find(|(_, taken)| !taken.0.swap(true, Ordering::Acquire))?;
         HINT.set(index);
@@ -75,6 +81,7 @@ pub struct CpuSlot<'a> {
 
 impl CpuSlot<'_> {
     /// Its number: index of per-CPU values, and what `bpf_get_smp_processor_id` gives.
+    #[inline]
     #[must_use]
     pub fn index(&self) -> u32 {
         self.index
@@ -82,6 +89,7 @@ impl CpuSlot<'_> {
 }
 
 impl Drop for CpuSlot<'_> {
+    #[inline]
     fn drop(&mut self) {
         self.taken.0.store(false, Ordering::Release);
     }

@@ -103,10 +103,7 @@ impl Environment for HostEnvironment {
         (state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32) as u32 // the upper half of the product
     }
     fn numa_node(&self) -> u32 {
-        if self.nodes.is_empty() {
-            return 0;
-        }
-        self.nodes.get(rustix::thread::sched_getcpu()).copied().unwrap_or(0)
+        if self.nodes.is_empty() { 0 } else { node_of_cpu(&self.nodes) }
     }
     fn trace(&self, line: &str) {
         (self.trace)(line);
@@ -188,6 +185,12 @@ const fn step(mut state: u64) -> u64 {
     state ^= state >> 12;
     state ^= state << 25;
     state ^ (state >> 27)
+}
+
+// Apart: machines with one node should not pay for asking.
+#[cold]
+fn node_of_cpu(nodes: &[u32]) -> u32 {
+    nodes.get(rustix::thread::sched_getcpu()).copied().unwrap_or(0)
 }
 
 /// NUMA node by CPU, if there is more than one node.

@@ -13,6 +13,7 @@ macro_rules! traps {
             /// All kinds.
             pub const ALL: &'static [Self] = &[$(Self::$name),*];
             /// From the number that generated code stored.
+            #[inline]
             #[must_use]
             pub fn from_code(code: u32) -> Option<Self> {
                 match code { $($code => Some(Self::$name),)* _ => None }

@@ -19,6 +19,7 @@ use super::error::Error;
 use super::record::{Input, Record};
 use super::tail;
 use crate::interp::InterpProgram;
+use crate::isa::{Callee, Insn};
 use crate::link::{Program, Trap};
 
 /// Where a program runs.
@@ -47,6 +48,10 @@ pub struct Loaded {
     shared: Arc<Shared>,
     program: Arc<Program>,
     body: Arc<Body>,
+    /// Program and attach type: close at hand, for every run asks.
+    types: (ProgramType, u32),
+    /// Whether a run takes a CPU slot: it calls something that may ask for it, and the engine fixes none.
+    claims_slot: bool,
     /// Number among the programs of the engine.
     id: u32,
     times: LoadTimes,
@@ -72,7 +77,9 @@ pub(super) enum Body {
 impl Loaded {
     pub(super) fn new(shared: Arc<Shared>, program: Arc<Program>, body: Body, times: LoadTimes) -> Self {
         let id = shared.programs.fetch_add(1, Ordering::Relaxed) + 1;
-        Self { shared, program, body: Arc::new(body), id, times, buffer: None }
+        let claims_slot = !shared.deterministic && program.insns.iter().any(calls_out);
+        let types = (program.prog_type, program.attach_type);
+        Self { shared, program, body: Arc::new(body), types, claims_slot, id, times, buffer: None }
     }
     /// Lets the arrays that the program calls into know it.
     ///
@@ -147,8 +154,8 @@ impl Loaded {
     /// # Errors
     /// A context of another program type, a trap, or a refusal of the kernel.
     pub fn run<C: Context>(&self, context: &mut C) -> Result<u64, Error> {
-        if !context.accepts(self.program.prog_type, self.program.attach_type) {
-            return Err(Error::ContextType { program: self.program.prog_type.name() });
+        if !context.accepts(self.types.0, self.types.1) {
+            return Err(self.wrong_context());
         }
         if let Some(verified) = self.buffer {
             let given = context.enter().r2;
@@ -158,33 +165,52 @@ impl Loaded {
         }
         match &*self.body {
             #[cfg(feature = "jit")]
-            Body::Jit(native) => self.in_user_space(|host| {
-                native.run(context, host).map_err(|trap| {
-                    let here = || Trap::new(&self.program, trap.kind, trap.insn, &[]);
-                    Error::Trap(Box::new(trap_of_target(host.effects).unwrap_or_else(here)))
-                })
+            Body::Jit(native) => self.in_user_space(|host| match native.run(context, host) {
+                Ok(value) => Ok(value),
+                Err(trap) => Err(self.trapped(trap, host.effects)),
             }),
-            Body::Interp(interp) => self.in_user_space(|host| {
-                let entry = context.enter();
-                let cx = ExecContext::new(host, context, entry.r1, interp.maps(), None);
-                let mut regions = Regions::new(interp.maps());
-                context.regions(&mut regions);
-                interp
-                    .run(&cx, regions, entry)
-                    .map_err(|trap| Error::Trap(Box::new(trap_of_target(host.effects).unwrap_or(trap))))
-            }),
+            Body::Interp(interp) => self.interpret(interp, context),
             #[cfg(feature = "kernel")]
             Body::Kernel(program) => run_in_kernel(program, context, 1).map(|(value, _)| value),
         }
     }
 
+    #[cold]
+    fn wrong_context(&self) -> Error {
+        Error::ContextType { program: self.program.prog_type.name() }
+    }
+
+    #[cfg(feature = "jit")]
+    #[cold]
+    fn trapped(&self, trap: crate::exec::NativeTrap, effects: &Effects) -> Error {
+        let here = || Trap::new(&self.program, trap.kind, trap.insn, &[]);
+        Error::Trap(Box::new(trap_of_target(effects).unwrap_or_else(here)))
+    }
+
+    // Apart from `run`, whose frame it would make larger.
+    #[inline(never)]
+    fn interpret<C: Context>(&self, interp: &InterpProgram, context: &mut C) -> Result<u64, Error> {
+        self.in_user_space(|host| {
+            let entry = context.enter();
+            let cx = ExecContext::new(host, context, entry.r1, interp.maps(), None);
+            let mut regions = Regions::new(interp.maps());
+            context.regions(&mut regions);
+            interp
+                .run(&cx, regions, entry)
+                .map_err(|trap| Error::Trap(Box::new(trap_of_target(host.effects).unwrap_or(trap))))
+        })
+    }
+
     /// Claims a CPU slot for one run.
+    #[inline]
     fn in_user_space<R>(&self, run: impl FnOnce(Host<'_>) -> Result<R, Error>) -> Result<R, Error> {
-        let slot = if self.shared.deterministic {
-            None
+        let slot = if self.claims_slot {
+            let Some(slot) = self.shared.cpus.claim() else {
+                return Err(Error::NoCpuSlot { slots: self.shared.cpus.count() });
+            };
+            Some(slot)
         } else {
-            let claimed = self.shared.cpus.claim();
-            Some(claimed.ok_or(Error::NoCpuSlot { slots: self.shared.cpus.count() })?)
+            None
         };
         let effects = Effects::default();
         run(Host {
@@ -292,6 +318,28 @@ fn trap_of_target(effects: &Effects) -> Option<Trap> {
     effects.take_trap()?.downcast().ok().map(|trap| *trap)
 }
 
+/// Whether the instruction calls something outside the program: only there does it matter which CPU a run is on.
+const fn calls_out(insn: &Insn) -> bool {
+    match insn {
+        Insn::Call(Callee::Helper(_) | Callee::Kfunc { .. } | Callee::Register(_)) => true,
+        Insn::Call(Callee::Subprogram(_))
+        | Insn::Alu { .. }
+        | Insn::Load { .. }
+        | Insn::Store { .. }
+        | Insn::Atomic { .. }
+        | Insn::LoadAcquire { .. }
+        | Insn::StoreRelease { .. }
+        | Insn::MayGoto { .. }
+        | Insn::AddrSpaceCast { .. }
+        | Insn::Swap { .. }
+        | Insn::Const { .. }
+        | Insn::Jump { .. }
+        | Insn::Branch { .. }
+        | Insn::LegacyPacket { .. }
+        | Insn::Exit => false,
+    }
+}
+
 /// Whether the context is a `__sk_buff`.
 const fn sees_skb(program_type: ProgramType) -> bool {
     use ProgramType::{CgroupSkb, LwtIn, LwtOut, LwtXmit, SchedAct, SchedCls, SocketFilter};
@@ -307,6 +355,7 @@ fn packet_of(bytes: &[u8]) -> Result<Packet, Error> {
 
 /// One test run of the kernel on what the context holds; the context takes over the result.
 #[cfg(feature = "kernel")]
+#[inline(never)]
 fn run_in_kernel<C: Context>(
     program: &crate::kernel::KernelProgram,
     context: &mut C,

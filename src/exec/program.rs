@@ -63,6 +63,7 @@ impl JitProgram {
     /// # Panics
     /// When the context is one of another program type: ask [`Context::accepts`] first; when a buffer has another
     /// length than the program was verified for.
+    #[inline]
     pub fn run<C: Context>(&self, context: &mut C, host: Host<'_>) -> Result<u64, NativeTrap> {
         assert!(context.accepts(self.prog_type, self.attach_type), "the context fits the program");
         let Entry { r1, r2 } = context.enter();
@@ -103,6 +104,7 @@ impl JitProgram {
     /// `cx` was made for this program: `context` and `r1` are the address of a native context of the program's
     /// type, `r2` its length where the type has one, all of it stays valid and unshared during the call, and
     /// the code comes from a program that `verify` accepted for that type (INV-2, INV-4).
+    #[inline]
     pub(crate) unsafe fn enter(&self, cx: &ExecContext<'_>, r1: u64, r2: u64) -> u64 {
         // SAFETY: INV-1: the address is the entry of code that `self.linked` keeps published, and the code
         // generator gives every entry this signature.

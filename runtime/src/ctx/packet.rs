@@ -188,11 +188,13 @@ impl Packet {
     }
 
     /// Writes the packet's place into the native structure.
+    #[inline]
     pub(super) fn enter(&mut self) {
         self.enter_behind(0);
     }
 
     /// Likewise, hiding up to `pulled` bytes at the start (and metadata, if there are any) from the program.
+    #[inline]
     pub(super) fn enter_behind(&mut self, pulled: u64) {
         let pulled = pulled.min(self.end - self.start);
         // The same packet again, at the same place: the words are there already.
@@ -200,6 +202,11 @@ impl Packet {
         if frame.is_set() && !frame.is_moved() && pulled == self.pulled {
             return;
         }
+        self.enter_anew(pulled);
+    }
+
+    #[inline(never)]
+    fn enter_anew(&mut self, pulled: u64) {
         self.absorb();
         self.pulled = pulled.min(self.end - self.start);
         let base = self.buffer.address();
@@ -212,11 +219,13 @@ impl Packet {
     }
 
     /// The packet as helpers see it.
+    #[inline]
     pub(super) fn frame(&self) -> Frame<'_> {
         Frame { block: &self.block, buffer: &self.buffer }
     }
 
     /// The native structure.
+    #[inline]
     pub(super) fn block(&self) -> &SharedBytes {
         &self.block
     }
@@ -280,6 +289,7 @@ impl<'a> Frame<'a> {
     }
 
     /// Start of the headroom.
+    #[inline]
     #[must_use]
     pub fn hard_start(self) -> u64 {
         self.word(word::HARD_START)
@@ -331,11 +341,13 @@ impl<'a> Frame<'a> {
     }
 
     /// Whether a run has entered since the host last looked.
+    #[inline]
     fn is_set(self) -> bool {
         self.hard_start() != 0
     }
 
     /// Whether a helper has changed the packet's place.
+    #[inline]
     fn is_moved(self) -> bool {
         self.word(word::MOVED) != 0
     }

@@ -46,6 +46,11 @@ const _: () = {
     assert!(offset_of!(XdpNative, data_hard_end) as u64 == word::HARD_END);
     assert!(offset_of!(XdpNative, lowest) as u64 == word::LOWEST);
     assert!(offset_of!(XdpNative, highest) as u64 == word::HIGHEST);
+    // `enter` stores these as two words.
+    assert!(offset_of!(XdpNative, ingress_ifindex).is_multiple_of(8));
+    assert!(offset_of!(XdpNative, rx_queue_index) == offset_of!(XdpNative, ingress_ifindex) + 4);
+    assert!(offset_of!(XdpNative, egress_ifindex) == offset_of!(XdpNative, ingress_ifindex) + 8);
+    assert!(offset_of!(XdpNative, padding) == offset_of!(XdpNative, ingress_ifindex) + 12);
     assert!(offset_of!(XdpNative, moved) as u64 == word::MOVED);
     assert!(size_of::<XdpNative>() as u64 <= BLOCK);
 };
@@ -110,21 +115,22 @@ impl Context for XdpContext<'_> {
         ProgramType::Xdp
     }
 
+    #[inline]
     fn accepts(&self, program_type: ProgramType, _attach_type: u32) -> bool {
         program_type == ProgramType::Xdp
     }
 
+    #[inline]
     fn enter(&mut self) -> Entry {
         self.packet.enter();
         let block = self.packet.block();
         let ingress = if self.ingress_ifindex == 0 { 1 } else { self.ingress_ifindex };
-        for (offset, value) in [
-            (offset_of!(XdpNative, ingress_ifindex), ingress),
-            (offset_of!(XdpNative, rx_queue_index), self.rx_queue_index),
-            (offset_of!(XdpNative, egress_ifindex), self.egress_ifindex),
-        ] {
-            block.store(offset as u64, WordSize::B4, u64::from(value));
-        }
+        let pair = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
+        // In the order of `XdpNative`.
+        block.store_words(
+            offset_of!(XdpNative, ingress_ifindex) as u64,
+            [pair(ingress, self.rx_queue_index), pair(self.egress_ifindex, 0)],
+        );
         Entry { r1: block.address(), r2: 0 }
     }
 

@@ -4,6 +4,7 @@
 //! trap: unwinding must not cross generated code. It may be called by generated code of a verified program, which
 //! proved every argument (INV-8), or through [`call_checked`], which checks them first.
 
+use std::any::Any;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
@@ -27,8 +28,19 @@ impl Key<'_> {
     /// Calls `f` with a private copy, so that no other thread can change the key under the map's hands.
     #[inline]
     pub(super) fn with<R>(self, f: impl FnOnce(&[u8]) -> R) -> R {
-        let mut short = [0; SHORT_KEY];
         let len = self.0.len() as usize;
+        // The usual sizes, as copies of known length.
+        if len == 4 {
+            let mut key = [0; 4];
+            self.0.read(0, &mut key);
+            return f(&key);
+        }
+        if len == 8 {
+            let mut key = [0; 8];
+            self.0.read(0, &mut key);
+            return f(&key);
+        }
+        let mut short = [0; SHORT_KEY];
         match short.get_mut(..len) {
             Some(key) => {
                 self.0.read(0, key);
@@ -184,7 +196,9 @@ macro_rules! shims {
                 cx: &ExecContext<'_>, r1: u64, r2: u64, r3: u64, r4: u64, r5: u64,
             ) -> u64 {
                 let _args = Args { registers: [r1, r2, r3, r4, r5], cx };
-                cx.probe.floor.set(std::ptr::from_ref(&_args).expose_provenance() as u64);
+                // A byte of its own: the address of `_args` would force the registers into memory.
+                let here = 0_u8;
+                cx.probe.floor.set(std::ptr::from_ref(&here).expose_provenance() as u64);
                 guard(cx, || {
                     // SAFETY: INV-8: by the contract of this function.
                     $body(cx $(, unsafe { _args.$kind($($register),*) })*).into_r0()
@@ -253,7 +267,8 @@ pub(super) unsafe extern "C" fn tail_call(
     r5: u64,
 ) -> u64 {
     let args = Args { registers: [r1, r2, r3, r4, r5], cx };
-    cx.probe.floor.set(std::ptr::from_ref(&args).expose_provenance() as u64);
+    let here = 0_u8;
+    cx.probe.floor.set(std::ptr::from_ref(&here).expose_provenance() as u64);
     let done = guard(cx, || {
         // SAFETY: INV-8: by the contract of this function.
         let map = unsafe { args.map(2) };
@@ -279,18 +294,23 @@ pub const MAP_ITERATE: HelperFn = map_iterate;
 fn guard(cx: &ExecContext<'_>, body: impl FnOnce() -> u64) -> u64 {
     match catch_unwind(AssertUnwindSafe(body)) {
         Ok(r0) => r0,
-        Err(payload) => {
-            let message = payload
-                .downcast_ref::<&str>()
-                .copied()
-                .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
-                .unwrap_or("unknown panic");
-            cx.effects.set_panic(message);
-            // INV-7: nothing with a destructor may be alive when native frames are left.
-            drop(payload);
-            trap(cx, TrapKind::HelperPanic)
-        }
+        Err(payload) => panicked(cx, payload),
     }
+}
+
+// Apart, so that a shim saves no registers for it.
+#[cold]
+#[inline(never)]
+fn panicked(cx: &ExecContext<'_>, payload: Box<dyn Any + Send>) -> u64 {
+    let message = payload
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("unknown panic");
+    cx.effects.set_panic(message);
+    // INV-7: nothing with a destructor may be alive when native frames are left.
+    drop(payload);
+    trap(cx, TrapKind::HelperPanic)
 }
 
 /// Stops the run: leaves native code, or returns to the interpreter, which looks at `trap`.

@@ -244,7 +244,7 @@ impl Slab {
     #[inline]
     #[must_use]
     pub fn atomic_u32(&self, offset: u64) -> &AtomicU32 {
-        assert!(offset.is_multiple_of(4), "word at {offset} is not aligned to 4");
+        aligned(offset, 4);
         let at = self.range(offset, 4);
         // SAFETY: INV-3, INV-6: inside the slab, aligned (the base is aligned to 16), borrowed from it.
         unsafe { AtomicU32::from_ptr(at.cast()) }
@@ -257,7 +257,7 @@ impl Slab {
     #[inline]
     #[must_use]
     pub fn atomic_u64(&self, offset: u64) -> &AtomicU64 {
-        assert!(offset.is_multiple_of(8), "word at {offset} is not aligned to 8");
+        aligned(offset, 8);
         let at = self.range(offset, 8);
         // SAFETY: INV-3, INV-6: inside the slab, aligned (the base is aligned to 16), borrowed from it.
         unsafe { AtomicU64::from_ptr(at.cast()) }
@@ -306,7 +306,7 @@ impl Slab {
     /// Outside the slab or not aligned to 8.
     #[inline]
     pub fn store_words<const N: usize>(&self, offset: u64, words: [u64; N]) {
-        assert!(offset.is_multiple_of(8), "words at {offset} are not aligned to 8");
+        aligned(offset, 8);
         let at: *mut u64 = self.range(offset, 8 * N as u64).cast();
         for (i, word) in words.into_iter().enumerate() {
             // SAFETY: INV-3, INV-6: inside the range that was checked, aligned (the base is aligned to 16).
@@ -315,8 +315,9 @@ impl Slab {
     }
 
     /// The 2-byte word at an aligned `offset`.
+    #[inline]
     fn atomic_u16(&self, offset: u64) -> &AtomicU16 {
-        assert!(offset.is_multiple_of(2), "word at {offset} is not aligned to 2");
+        aligned(offset, 2);
         let at = self.range(offset, 2);
         // SAFETY: INV-3, INV-6: inside the slab, aligned (the base is aligned to 16), borrowed from it.
         unsafe { AtomicU16::from_ptr(at.cast()) }
@@ -326,10 +327,35 @@ impl Slab {
     #[inline]
     fn range(&self, offset: u64, len: u64) -> *mut u8 {
         let inside = offset.checked_add(len).is_some_and(|end| end <= self.len());
-        assert!(inside, "{len} bytes at {offset} are outside a slab of {}", self.len);
-        // SAFETY: INV-3: in bounds by the assertion.
+        if !inside {
+            outside(offset, len, self.len);
+        }
+        // SAFETY: INV-3: in bounds by the test above.
         unsafe { self.base.as_ptr().add(offset as usize) }
     }
+}
+
+/// Panics unless a word at `offset` is aligned to `size` bytes.
+#[inline]
+fn aligned(offset: u64, size: u64) {
+    if !offset.is_multiple_of(size) {
+        unaligned(offset, size);
+    }
+}
+
+// Panics apart: their messages would keep numbers on the stack of whoever checks them.
+#[cold]
+#[inline(never)]
+#[track_caller]
+fn unaligned(offset: u64, size: u64) -> ! {
+    panic!("word at {offset} is not aligned to {size}")
+}
+
+#[cold]
+#[inline(never)]
+#[track_caller]
+fn outside(offset: u64, len: u64, size: usize) -> ! {
+    panic!("{len} bytes at {offset} are outside a slab of {size}")
 }
 
 impl Drop for Slab {
