@@ -1,7 +1,7 @@
 //! The eBPF instruction set (RFC 9669 and what Linux added to it): decoding, meaning, text.
 //!
 //! In: 8-byte slots. Out: [`Insn`]s that every other layer works on, and the one description of what they
-//! compute ([`semantics`]). An instruction is decoded once, in [`decode`], the only place that matches on
+//! compute ([`semantics`]). An instruction is decoded once, in [`decode`](mod@decode), the only place that matches on
 //! opcode bytes. Not here: anything that knows of maps, helpers, contexts or engines.
 //!
 //! Indexing: a [`Pc`] counts 8-byte slots as the kernel prints them; an [`InsnId`] counts decoded

@@ -1,6 +1,6 @@
 //! Helpers: prototypes, the table, their bodies.
 //!
-//! One row a helper in [`table`]; three readers: the verifier reads [`Proto`], the code generator the number, the
+//! One row a helper in `table`; three readers: the verifier reads [`Proto`], the code generator the number, the
 //! linker the address. Bodies are safe code in a file a topic; `shim` turns registers into their typed arguments
 //! and panics into traps (INV-7), `check` does for the interpreter what the verifier does for generated code.
 // `forbid` could not be lifted for the one unsafe room below.
