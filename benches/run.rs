@@ -21,8 +21,10 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use beelift::engine::{Choice, Collection, Element, Loaded};
+use beelift::isa::Slot;
 use beelift::kernel::{KernelProgram, TestInput, TestRun};
 use beelift::link::Program;
+use beelift::runtime::ctx::ProgramType;
 use beelift::runtime::environment::thread_time;
 use beelift::{Engine, Packet, XdpContext};
 
@@ -79,6 +81,7 @@ fn main() -> Result<()> {
         kernel: Engine::builder().backend(Choice::Kernel).build()?,
         settings: &settings,
     };
+    entry(&bench.native)?;
     let mut rows: Vec<Row> = Vec::new();
     let mut failed = 0;
     for path in paths {
@@ -324,11 +327,38 @@ fn once(program: &Loaded, repeat: u32) -> Result<f64> {
     packet.set(&[0; 64])?;
     let mut context = XdpContext::new(&mut packet);
     // On a busy machine the wall's clock counts the time of others; the kernel's test run leaves that out as well.
+    let mut runner = program.runner()?;
     let start = thread_time();
     for _ in 0..repeat {
-        black_box(program.run(&mut context)?);
+        black_box(runner.run(&mut context)?);
     }
     Ok((thread_time() - start).as_nanos() as f64 / f64::from(repeat))
+}
+
+/// What a run costs around the program: in a row of runs, alone, and alone with a CPU slot of its own.
+fn entry(engine: &Engine) -> Result<()> {
+    const RUNS: u32 = 200_000;
+    // `call get_smp_processor_id` before the rest.
+    let call = [Slot::new(0x85, 0, 0, 0, 8), Slot::new(0xb7, 0, 0, 0, 2), Slot::new(0x95, 0, 0, 0, 0)];
+    let asks = Program::from_slots(ProgramType::Xdp, &call, Vec::new().into())?;
+    let (nothing, asks) = (engine.load_linked(vec![empty()?])?, engine.load_linked(vec![asks])?);
+    let mut packet = Packet::new(64)?;
+    packet.set(&[0; 64])?;
+    let mut context = XdpContext::new(&mut packet);
+    let mut samples: [Vec<f64>; 3] = Default::default();
+    for _ in 0..15 {
+        samples[0].push(once(&nothing.programs()[0], RUNS)?);
+        for (samples, collection) in samples[1..].iter_mut().zip([&nothing, &asks]) {
+            let start = thread_time();
+            for _ in 0..RUNS {
+                black_box(collection.programs()[0].run(&mut context)?);
+            }
+            samples.push((thread_time() - start).as_nanos() as f64 / f64::from(RUNS));
+        }
+    }
+    let [row, alone, slot] = samples.map(|samples| Quartiles::of(&samples).median);
+    println!("entry: {row:.1} ns by Runner::run, {alone:.1} by Loaded::run, {slot:.1} with a CPU slot");
+    Ok(())
 }
 
 /// Likewise in the kernel.

@@ -24,6 +24,7 @@ fn highest(list: &str) -> Option<u32> {
 }
 
 /// One slot on a cache line of its own.
+#[derive(Debug)]
 #[repr(align(64))]
 struct Taken(AtomicBool);
 
@@ -74,6 +75,7 @@ impl CpuSlots {
 }
 
 /// A claimed slot; free again when dropped.
+#[derive(Debug)]
 pub struct CpuSlot<'a> {
     taken: &'a Taken,
     index: u32,

@@ -97,8 +97,8 @@ fn records_across_the_end_are_whole() {
 
 #[test]
 fn a_record_is_found_by_its_address_alone() {
-    let other = MapHandle { map: create(&MapDef::new("a", MapKind::Array, 4, 4, 1), 1).unwrap() };
-    let maps = [MapHandle { map: ring(4096) }, other, MapHandle { map: ring(8192) }].map(Box::new);
+    let other = MapHandle::new(create(&MapDef::new("a", MapKind::Array, 4, 4, 1), 1).unwrap());
+    let maps = [MapHandle::new(ring(4096)), other, MapHandle::new(ring(8192))].map(Box::new);
     for (i, size) in [(0, 4096), (2, 8192)] {
         let at = of(&*maps[i].map).reserve(16).unwrap();
         assert_eq!(ring_of(&maps, at).unwrap().query(Query::RingSize), size);

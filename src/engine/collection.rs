@@ -212,7 +212,7 @@ impl Engine {
             .maps
             .iter()
             .map(|def| match beelift_runtime::map::create(def, self.shared.cpus.count()) {
-                Ok(map) => Ok(Box::new(RuntimeHandle { map })),
+                Ok(map) => Ok(Box::new(RuntimeHandle::new(map))),
                 Err(CreateError::Unsupported { .. }) => Err(Error::Unsupported {
                     program: program.name.clone(),
                     what: format!("map `{}` of type {}", def.name, def.kind),

@@ -21,7 +21,7 @@ use beelift_runtime::environment::{Environment, HostEnvironment};
 pub use collection::{Collection, LoadTimes};
 pub use error::Error;
 pub use maps::{Contents, Element, MapHandle, TypedMap};
-pub use program::{Backend, Loaded};
+pub use program::{Backend, Loaded, Runner};
 pub use record::{Input, Record};
 
 use crate::link::LinkOptions;

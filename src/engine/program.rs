@@ -154,6 +154,21 @@ impl Loaded {
     /// # Errors
     /// A context of another program type, a trap, or a refusal of the kernel.
     pub fn run<C: Context>(&self, context: &mut C) -> Result<u64, Error> {
+        let slot = self.claim()?;
+        self.run_on(slot.as_ref().map_or(0, CpuSlot::index), context)
+    }
+
+    /// For many runs one after the other: what a run sets up and takes down around the program is done once.
+    ///
+    /// # Errors
+    /// All CPU slots are taken.
+    pub fn runner(&self) -> Result<Runner<'_>, Error> {
+        Ok(Runner { program: self, slot: self.claim()? })
+    }
+
+    /// A run on a CPU slot that the caller holds, if the program needs one.
+    #[inline]
+    pub(super) fn run_on<C: Context>(&self, cpu: u32, context: &mut C) -> Result<u64, Error> {
         if !context.accepts(self.types.0, self.types.1) {
             return Err(self.wrong_context());
         }
@@ -165,11 +180,14 @@ impl Loaded {
         }
         match &*self.body {
             #[cfg(feature = "jit")]
-            Body::Jit(native) => self.in_user_space(|host| match native.run(context, host) {
-                Ok(value) => Ok(value),
-                Err(trap) => Err(self.trapped(trap, host.effects)),
-            }),
-            Body::Interp(interp) => self.interpret(interp, context),
+            Body::Jit(native) => {
+                let effects = Effects::default();
+                match native.run(context, self.host(cpu, &effects)) {
+                    Ok(value) => Ok(value),
+                    Err(trap) => Err(self.trapped(trap, &effects)),
+                }
+            }
+            Body::Interp(interp) => self.interpret(interp, cpu, context),
             #[cfg(feature = "kernel")]
             Body::Kernel(program) => run_in_kernel(program, context, 1).map(|(value, _)| value),
         }
@@ -189,36 +207,32 @@ impl Loaded {
 
     // Apart from `run`, whose frame it would make larger.
     #[inline(never)]
-    fn interpret<C: Context>(&self, interp: &InterpProgram, context: &mut C) -> Result<u64, Error> {
-        self.in_user_space(|host| {
-            let entry = context.enter();
-            let cx = ExecContext::new(host, context, entry.r1, interp.maps(), None);
-            let mut regions = Regions::new(interp.maps());
-            context.regions(&mut regions);
-            interp
-                .run(&cx, regions, entry)
-                .map_err(|trap| Error::Trap(Box::new(trap_of_target(host.effects).unwrap_or(trap))))
-        })
+    fn interpret<C: Context>(&self, interp: &InterpProgram, cpu: u32, context: &mut C) -> Result<u64, Error> {
+        let effects = Effects::default();
+        let entry = context.enter();
+        let cx = ExecContext::new(self.host(cpu, &effects), context, entry.r1, interp.maps(), None);
+        let mut regions = Regions::new(interp.maps());
+        context.regions(&mut regions);
+        interp
+            .run(&cx, regions, entry)
+            .map_err(|trap| Error::Trap(Box::new(trap_of_target(&effects).unwrap_or(trap))))
     }
 
-    /// Claims a CPU slot for one run.
+    /// A CPU slot, if a run needs one.
     #[inline]
-    fn in_user_space<R>(&self, run: impl FnOnce(Host<'_>) -> Result<R, Error>) -> Result<R, Error> {
-        let slot = if self.claims_slot {
-            let Some(slot) = self.shared.cpus.claim() else {
-                return Err(Error::NoCpuSlot { slots: self.shared.cpus.count() });
-            };
-            Some(slot)
-        } else {
-            None
-        };
-        let effects = Effects::default();
-        run(Host {
-            environment: &*self.shared.environment,
-            effects: &effects,
-            fuel: self.shared.fuel,
-            cpu: slot.as_ref().map_or(0, CpuSlot::index),
-        })
+    fn claim(&self) -> Result<Option<CpuSlot<'_>>, Error> {
+        if !self.claims_slot {
+            return Ok(None);
+        }
+        match self.shared.cpus.claim() {
+            Some(slot) => Ok(Some(slot)),
+            None => Err(Error::NoCpuSlot { slots: self.shared.cpus.count() }),
+        }
+    }
+
+    #[inline]
+    fn host<'a>(&'a self, cpu: u32, effects: &'a Effects) -> Host<'a> {
+        Host { environment: &*self.shared.environment, effects, fuel: self.shared.fuel, cpu }
     }
 
     /// Keeps the thread on CPU 0 while runs in the kernel are compared with ours; nothing for other backends.
@@ -291,10 +305,12 @@ impl Loaded {
         }
         let on_cpu = thread_time();
         let start = Instant::now();
-        let mut value = self.run(context)?;
+        let mut runner = self.runner()?;
+        let mut value = runner.run(context)?;
         for _ in 1..repeat {
-            value = self.run(context)?;
+            value = runner.run(context)?;
         }
+        drop(runner);
         let mut elapsed = start.elapsed();
         if elapsed > PREEMPTIBLE {
             elapsed = thread_time() - on_cpu;
@@ -306,6 +322,25 @@ impl Loaded {
 /// Longer measurements leave out the time of other threads on the same CPU, as the kernel's test runs do; shorter
 /// ones would mostly measure how long asking for that takes.
 const PREEMPTIBLE: Duration = Duration::from_micros(100);
+
+/// Runs of one program one after the other, on a CPU slot claimed once: what per-CPU values it writes are its alone for
+/// as long as it lives. Claiming is an atomic exchange, which costs more than all else that enters a program.
+#[derive(Debug)]
+pub struct Runner<'p> {
+    program: &'p Loaded,
+    slot: Option<CpuSlot<'p>>,
+}
+
+impl Runner<'_> {
+    /// As [`Loaded::run`].
+    ///
+    /// # Errors
+    /// As there, but for the CPU slot.
+    #[inline]
+    pub fn run<C: Context>(&mut self, context: &mut C) -> Result<u64, Error> {
+        self.program.run_on(self.slot.as_ref().map_or(0, CpuSlot::index), context)
+    }
+}
 
 impl std::fmt::Debug for Loaded {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -22,7 +22,7 @@ fn prepare(source: &str) -> Result<InterpProgram, InterpError> {
     let maps: Arc<[Box<MapHandle>]> = program
         .maps
         .iter()
-        .map(|def| Box::new(MapHandle { map: beelift_runtime::map::create(def, 1).expect("a map") }))
+        .map(|def| Box::new(MapHandle::new(beelift_runtime::map::create(def, 1).expect("a map"))))
         .collect();
     InterpProgram::new(Arc::new(program), maps, &helper::by_id)
 }

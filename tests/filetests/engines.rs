@@ -104,7 +104,7 @@ impl Session {
                     .iter()
                     .map(|def| {
                         let map = map::create(def, 1).map_err(|error| error.to_string())?;
-                        Ok(Box::new(MapHandle { map }))
+                        Ok(Box::new(MapHandle::new(map)))
                     })
                     .collect();
                 let program = InterpProgram::new(Arc::new(program.clone()), maps?, &|id| {

@@ -6,7 +6,7 @@ use std::mem::offset_of;
 use super::context::{Context, Entry, sealed::Sealed};
 use super::packet::{BLOCK, Frame, Packet, word};
 use super::{ContextLayout, CtxField, FieldKind, ProgramType, attach};
-use crate::mem::{RegionKind, Regions, WordSize};
+use crate::mem::{RegionKind, Regions};
 
 /// What generated code reads for `struct xdp_md`: pointers at full width.
 #[derive(Clone, Copy, Debug)]

@@ -135,10 +135,15 @@ impl<'a> Args<'a> {
 
     #[inline]
     unsafe fn map(&self, number: usize) -> &'a dyn Map {
+        // SAFETY: INV-8: the argument is a map.
+        &*unsafe { self.handle(number) }.map
+    }
+
+    #[inline]
+    unsafe fn handle(&self, number: usize) -> &'a MapHandle {
         let handle: *const MapHandle = std::ptr::with_exposed_provenance(self.register(number) as usize);
         // SAFETY: INV-8: a map argument is the address of a handle that the program keeps alive.
-        let handle = unsafe { &*handle };
-        &*handle.map
+        unsafe { &*handle }
     }
 
     #[inline]
@@ -164,7 +169,7 @@ impl<'a> Args<'a> {
     #[inline]
     unsafe fn key(&self, map: usize, number: usize) -> Key<'a> {
         // SAFETY: INV-8: the map argument is one.
-        let size = unsafe { self.map(map) }.def().key_size;
+        let size = unsafe { self.handle(map) }.key_size();
         // SAFETY: INV-8: a key argument points to `key_size` bytes.
         Key(unsafe { self.bytes(number, u64::from(size)) })
     }
@@ -172,7 +177,7 @@ impl<'a> Args<'a> {
     #[inline]
     unsafe fn value(&self, map: usize, number: usize) -> Bytes<'a> {
         // SAFETY: INV-8: the map argument is one.
-        let size = unsafe { self.map(map) }.def().value_size;
+        let size = unsafe { self.handle(map) }.value_size();
         // SAFETY: INV-8: a value argument points to `value_size` bytes.
         unsafe { self.bytes(number, u64::from(size)) }
     }
@@ -180,7 +185,7 @@ impl<'a> Args<'a> {
     #[inline]
     unsafe fn value_mut(&self, map: usize, number: usize) -> BytesMut<'a> {
         // SAFETY: INV-8: the map argument is one.
-        let size = unsafe { self.map(map) }.def().value_size;
+        let size = unsafe { self.handle(map) }.value_size();
         // SAFETY: INV-8: a value argument points to `value_size` bytes.
         unsafe { self.bytes_mut(number, u64::from(size)) }
     }

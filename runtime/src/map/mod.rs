@@ -222,4 +222,26 @@ pub trait Map: Send + Sync {
 pub struct MapHandle {
     /// The map.
     pub map: Arc<dyn Map>,
+    /// Bytes of a key and of a value: helpers read them in every call.
+    key_size: u32,
+    value_size: u32,
+}
+
+impl MapHandle {
+    /// A handle of a map.
+    #[must_use]
+    pub fn new(map: Arc<dyn Map>) -> Self {
+        let (key_size, value_size) = (map.def().key_size, map.def().value_size);
+        Self { map, key_size, value_size }
+    }
+
+    #[inline]
+    pub(crate) fn key_size(&self) -> u32 {
+        self.key_size
+    }
+
+    #[inline]
+    pub(crate) fn value_size(&self) -> u32 {
+        self.value_size
+    }
 }

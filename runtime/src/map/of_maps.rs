@@ -96,7 +96,7 @@ impl MapOfMaps {
             return Err(MapError::Invalid);
         }
         let mut present = self.present();
-        let handle = MapHandle { map: map.clone() };
+        let handle = MapHandle::new(map.clone());
         // A key that the table refuses costs a handle that nobody sees.
         let address = self.handles.keep(present.handles, handle).ok_or(MapError::NoMemory)?;
         present.handles += 1;

@@ -172,7 +172,7 @@ fn packet_bytes_are_copied_within_the_packet_only() {
 fn redirect_map_of(kind: MapKind, key: u32, value: u32) -> Vec<Box<MapHandle>> {
     let map = map::create(&MapDef::new("targets", kind, 4, 4, 4), 2).unwrap();
     map.update_bytes(&key.to_le_bytes(), &value.to_le_bytes(), 0).unwrap();
-    vec![Box::new(MapHandle { map })]
+    vec![Box::new(MapHandle::new(map))]
 }
 
 #[test]
