@@ -159,6 +159,16 @@ fn check_helpers(unit: &Unit<'_>, options: &Options) -> Result<(), AotError> {
                 let program = unit.program.name.clone();
                 return Err(AotError::Feature { program, what: "packet access instructions" });
             }
+            Symbol::Stub(Stub::ThrowExit) => {
+                let program = unit.program.name.clone();
+                return Err(AotError::Feature { program, what: "an exception out of a subprogram" });
+            }
+            Symbol::Kfunc(_) => {
+                return Err(AotError::Helper {
+                    program: unit.program.name.clone(),
+                    helper: symbol.to_string(),
+                });
+            }
             Symbol::Stub(Stub::MapIterate) => {
                 let program = unit.program.name.clone();
                 return Err(AotError::Feature { program, what: "a walk over all elements of a map" });
@@ -180,6 +190,6 @@ fn check_helpers(unit: &Unit<'_>, options: &Options) -> Result<(), AotError> {
 const fn map_of(symbol: Symbol) -> Option<MapSlot> {
     match symbol {
         Symbol::MapHandle(slot) | Symbol::MapBase(slot) => Some(slot),
-        Symbol::Function(_) | Symbol::Helper(_) | Symbol::Stub(_) => None,
+        Symbol::Function(_) | Symbol::Helper(_) | Symbol::Kfunc(_) | Symbol::Stub(_) => None,
     }
 }

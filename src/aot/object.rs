@@ -202,7 +202,8 @@ impl Writer<'_> {
                     Symbol::Function(index) => functions[index as usize].0, // u32 to usize
                     Symbol::Helper(id) => self.undefined(&format!("beelift_{}", helper_name(id))),
                     Symbol::Stub(Stub::TrapExit) => self.undefined("beelift_trap_exit"),
-                    Symbol::Stub(Stub::PacketLoad | Stub::MapIterate) => {
+                    Symbol::Kfunc(_)
+                    | Symbol::Stub(Stub::PacketLoad | Stub::MapIterate | Stub::ThrowExit) => {
                         unreachable!("refused before anything is written")
                     }
                     Symbol::MapHandle(slot) => self.maps[self.plan.map(slot)].0,

@@ -5,6 +5,8 @@
 //! linked any number of times, or written to a file.
 #![forbid(unsafe_code)]
 
+use beelift_runtime::helper;
+
 use crate::isa::{InsnId, MapSlot};
 
 /// Machine code of one program: position-free, with symbolic references.
@@ -96,6 +98,8 @@ pub enum Symbol {
     Function(u32),
     /// A helper by the kernel's number.
     Helper(u32),
+    /// A kernel function that user space serves, by `beelift_runtime::helper::kfunc`'s number.
+    Kfunc(u32),
     /// The `MapHandle` of a map.
     MapHandle(MapSlot),
     /// The first value of a map: `Map::base()`.
@@ -109,6 +113,8 @@ pub enum Symbol {
 pub enum Stub {
     /// `extern "C" fn(&ExecContext) -> !`: leaves all native frames. `trap` and `trap_insn` are already stored.
     TrapExit,
+    /// `extern "C" fn(&ExecContext, u64) -> !`: leaves all native frames; the program returns the number.
+    ThrowExit,
     /// `beelift_runtime::helper::PACKET_LOAD`: what the packet access instructions load.
     PacketLoad,
     /// `beelift_runtime::helper::MAP_ITERATE`: the next element of a map.
@@ -120,9 +126,13 @@ impl std::fmt::Display for Symbol {
         match self {
             Self::Function(index) => write!(f, "function {index}"),
             Self::Helper(id) => write!(f, "helper {id}"),
+            Self::Kfunc(number) => {
+                f.write_str(helper::kfunc(*number).map_or("kernel function", |kfunc| kfunc.name))
+            }
             Self::MapHandle(slot) => write!(f, "map {}", slot.0),
             Self::MapBase(slot) => write!(f, "values of map {}", slot.0),
             Self::Stub(Stub::TrapExit) => f.write_str("stub trap_exit"),
+            Self::Stub(Stub::ThrowExit) => f.write_str("stub throw_exit"),
             Self::Stub(Stub::PacketLoad) => f.write_str("stub packet_load"),
             Self::Stub(Stub::MapIterate) => f.write_str("stub map_iterate"),
         }

@@ -350,6 +350,8 @@ impl Lowering<'_> {
     fn call(&mut self, target: CallTarget, args: &[Value]) -> clif::Value {
         let (symbol, signature) = match target {
             CallTarget::Helper(id) => (Symbol::Helper(id), words(CallConv::SystemV, 1 + args.len())),
+            CallTarget::Kfunc(number) => (Symbol::Kfunc(number), words(CallConv::SystemV, 1 + args.len())),
+            CallTarget::Throw => (Symbol::Stub(Stub::ThrowExit), words(CallConv::SystemV, 1 + args.len())),
             CallTarget::PacketLoad => {
                 (Symbol::Stub(Stub::PacketLoad), words(CallConv::SystemV, 1 + args.len()))
             }

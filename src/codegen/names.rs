@@ -11,16 +11,19 @@ const HELPER: u32 = 1;
 const MAP_HANDLE: u32 = 2;
 const MAP_BASE: u32 = 3;
 const STUB: u32 = 4;
+const KFUNC: u32 = 5;
 
 pub(super) fn name_of(symbol: Symbol) -> UserExternalName {
     let (namespace, index) = match symbol {
         Symbol::Function(index) => (FUNCTION, index),
         Symbol::Helper(id) => (HELPER, id),
+        Symbol::Kfunc(number) => (KFUNC, number),
         Symbol::MapHandle(slot) => (MAP_HANDLE, slot.0),
         Symbol::MapBase(slot) => (MAP_BASE, slot.0),
         Symbol::Stub(Stub::TrapExit) => (STUB, 0),
         Symbol::Stub(Stub::PacketLoad) => (STUB, 1),
         Symbol::Stub(Stub::MapIterate) => (STUB, 2),
+        Symbol::Stub(Stub::ThrowExit) => (STUB, 3),
     };
     UserExternalName { namespace, index }
 }
@@ -29,11 +32,13 @@ pub(super) fn symbol_of(name: &UserExternalName) -> Symbol {
     match name.namespace {
         FUNCTION => Symbol::Function(name.index),
         HELPER => Symbol::Helper(name.index),
+        KFUNC => Symbol::Kfunc(name.index),
         MAP_HANDLE => Symbol::MapHandle(MapSlot(name.index)),
         MAP_BASE => Symbol::MapBase(MapSlot(name.index)),
         STUB if name.index == 0 => Symbol::Stub(Stub::TrapExit),
         STUB if name.index == 1 => Symbol::Stub(Stub::PacketLoad),
-        STUB => Symbol::Stub(Stub::MapIterate),
+        STUB if name.index == 2 => Symbol::Stub(Stub::MapIterate),
+        STUB => Symbol::Stub(Stub::ThrowExit),
         other => unreachable!("namespace {other} is not one of `name_of`"),
     }
 }

@@ -83,6 +83,7 @@ fn verified(insns: Vec<Insn>) -> Verified {
             linkage: Linkage::Global,
             btf_func: 0,
         }],
+        exception_callback: None,
         maps: Arc::from(Vec::new()),
         kfuncs: Vec::new(),
         ksyms: Vec::new(),

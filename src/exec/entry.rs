@@ -3,7 +3,8 @@
 //! [`enter`] saves the registers that a called function must preserve, stores the stack pointer in
 //! [`ExecContext::saved_sp`] and calls the program. [`trap_exit`] restores that stack pointer from any depth
 //! of native frames and returns zero from `enter`. Frames it jumps over are generated code and the outermost
-//! shim of a helper, which holds nothing that must be dropped (INV-7).
+//! shim of a helper, which holds nothing that must be dropped (INV-7). [`throw_exit`] does the same with a
+//! value: an exception ends the program by `exit` from wherever it is.
 //!
 //! Status checks after every call were the alternative: they cost a load and a branch a call, and keep the
 //! trap path alive in every caller. Leaving by stack pointer costs one store at the entry.
@@ -67,6 +68,26 @@ pub(super) extern "C" fn trap_exit(cx: &ExecContext<'_>) -> ! {
     )
 }
 
+/// Leaves generated code at once; [`enter`] returns `value`.
+#[cfg(target_arch = "x86_64")]
+#[unsafe(naked)]
+pub(super) extern "C" fn throw_exit(cx: &ExecContext<'_>, value: u64) -> ! {
+    std::arch::naked_asm!(
+        "endbr64",
+        "mov rsp, [rdi + {saved}]",
+        "mov rax, rsi",
+        "add rsp, 8",
+        "pop r15",
+        "pop r14",
+        "pop r13",
+        "pop r12",
+        "pop rbx",
+        "pop rbp",
+        "ret",
+        saved = const offset::SAVED_SP,
+    )
+}
+
 /// See the x86-64 version.
 ///
 /// # Safety
@@ -114,6 +135,30 @@ pub(super) extern "C" fn trap_exit(cx: &ExecContext<'_>) -> ! {
         "ldr x9, [x0, #{saved}]",
         "mov sp, x9",
         "mov x0, #0",
+        "ldp d14, d15, [sp, #144]",
+        "ldp d12, d13, [sp, #128]",
+        "ldp d10, d11, [sp, #112]",
+        "ldp d8, d9, [sp, #96]",
+        "ldp x27, x28, [sp, #80]",
+        "ldp x25, x26, [sp, #64]",
+        "ldp x23, x24, [sp, #48]",
+        "ldp x21, x22, [sp, #32]",
+        "ldp x19, x20, [sp, #16]",
+        "ldp x29, x30, [sp], #160",
+        "ret",
+        saved = const offset::SAVED_SP,
+    )
+}
+
+/// See the x86-64 version.
+#[cfg(target_arch = "aarch64")]
+#[unsafe(naked)]
+pub(super) extern "C" fn throw_exit(cx: &ExecContext<'_>, value: u64) -> ! {
+    std::arch::naked_asm!(
+        "hint #34",
+        "ldr x9, [x0, #{saved}]",
+        "mov sp, x9",
+        "mov x0, x1",
         "ldp d14, d15, [sp, #144]",
         "ldp d12, d13, [sp, #128]",
         "ldp d10, d11, [sp, #112]",

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::io;
 
 use beelift_runtime::abi::HelperFn;
-use beelift_runtime::helper::{MAP_ITERATE, PACKET_LOAD};
+use beelift_runtime::helper::{self, MAP_ITERATE, PACKET_LOAD};
 use beelift_runtime::map::MapHandle;
 
 use super::memory::{CodeMemory, Executable};
@@ -22,6 +22,9 @@ pub enum LinkError {
     /// Nobody provides this helper here.
     #[error("helper {0} has no native function")]
     HelperMissing(u32),
+    /// User space does not serve this kernel function.
+    #[error("kernel function {0} has no native function")]
+    KfuncMissing(u32),
     /// The map slot has no map.
     #[error("map {} is not bound", .0.0)]
     MapMissing(MapSlot),
@@ -46,6 +49,8 @@ pub struct Bindings<'a> {
     pub helpers: &'a dyn Fn(u32) -> Option<HelperFn>,
     /// Address of [`Stub::TrapExit`](crate::codegen::Stub).
     pub trap_exit: u64,
+    /// Address of [`Stub::ThrowExit`](crate::codegen::Stub).
+    pub throw_exit: u64,
 }
 
 /// Published code and where its parts lie.
@@ -100,11 +105,16 @@ fn address_of(symbol: Symbol, base: u64, starts: &[u32], bindings: &Bindings<'_>
         Symbol::Helper(id) => (bindings.helpers)(id)
             .map(|function| function as usize as u64)
             .ok_or(LinkError::HelperMissing(id)),
+        Symbol::Kfunc(number) => helper::kfunc(number)
+            .and_then(|kfunc| kfunc.function)
+            .map(|function| function as usize as u64)
+            .ok_or(LinkError::KfuncMissing(number)),
         Symbol::MapHandle(slot) => Ok(std::ptr::from_ref(map(bindings, slot)?) as u64),
         Symbol::MapBase(slot) => {
             map(bindings, slot)?.map.base().map(|base| base.0).ok_or(LinkError::NoBase(slot))
         }
         Symbol::Stub(Stub::TrapExit) => Ok(bindings.trap_exit),
+        Symbol::Stub(Stub::ThrowExit) => Ok(bindings.throw_exit),
         Symbol::Stub(Stub::PacketLoad) => Ok(PACKET_LOAD as usize as u64),
         Symbol::Stub(Stub::MapIterate) => Ok(MAP_ITERATE as usize as u64),
     }

@@ -50,7 +50,12 @@ impl JitProgram {
         maps: Arc<[Box<MapHandle>]>,
         helpers: &dyn Fn(u32) -> Option<HelperFn>,
     ) -> Result<Self, LinkError> {
-        let bindings = Bindings { maps: &maps, helpers, trap_exit: entry::trap_exit as *const () as u64 };
+        let bindings = Bindings {
+            maps: &maps,
+            helpers,
+            trap_exit: entry::trap_exit as *const () as u64,
+            throw_exit: entry::throw_exit as *const () as u64,
+        };
         let linked = link(&code, memory, &bindings)?;
         Ok(Self { linked, code, maps, prog_type, attach_type, buffer })
     }

@@ -67,11 +67,16 @@ impl Run<'_, '_> {
         self.turn(at, Calling { callback, context, calls: 0, over })
     }
 
-    /// The callback returned r0.
-    pub(super) fn called_back(&mut self, at: InsnId, calling: Calling) -> Result<Step, Refusal> {
+    /// The callback's frame is gone.
+    pub(super) fn stop_calling_back(&mut self, calling: &Calling) {
         if matches!(calling.over, Over::Elements { .. }) {
             self.memory.pop_key();
         }
+    }
+
+    /// The callback returned r0.
+    pub(super) fn called_back(&mut self, at: InsnId, calling: Calling) -> Result<Step, Refusal> {
+        self.stop_calling_back(&calling);
         let calling = Calling { calls: calling.calls + 1, ..calling };
         if self.get(Reg::R0) != 0 {
             return Ok(self.finish(at, u64::from(calling.calls)));

@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use beelift_runtime::abi::ExecContext;
 use beelift_runtime::ctx::{ContextLayout, Entry, ProgramType};
-use beelift_runtime::helper::{Helper, TailCall};
+use beelift_runtime::helper::{self, Helper, TailCall};
 use beelift_runtime::map::{Map, MapHandle, MapOfMaps};
 use beelift_runtime::mem::{OutOfMemory, Regions, SharedBytes};
 
@@ -64,6 +64,8 @@ pub struct InterpProgram {
     program: Arc<Program>,
     maps: Arc<[Box<MapHandle>]>,
     helpers: BTreeMap<u32, &'static Helper>,
+    /// By slot; `None` for `bpf_throw`, and for those that nothing calls.
+    kfuncs: Vec<Option<&'static Helper>>,
     layout: ContextLayout,
     /// Stacks of earlier runs, to be used again.
     stacks: Mutex<Vec<SharedBytes>>,
@@ -91,6 +93,7 @@ impl InterpProgram {
         helpers: &dyn Fn(u32) -> Option<&'static Helper>,
     ) -> Result<Self, InterpError> {
         let mut found = BTreeMap::new();
+        let mut kfuncs = vec![None; program.kfuncs.len()];
         for (insn, &at) in program.insns.iter().zip(&program.pcs) {
             let unsupported = |what: &str| InterpError::Unsupported { at, what: what.to_owned() };
             match *insn {
@@ -101,7 +104,17 @@ impl InterpProgram {
                     }
                     found.insert(id, helper);
                 }
-                Insn::Call(Callee::Kfunc { .. }) => return Err(unsupported("kfuncs")),
+                Insn::Call(Callee::Kfunc { kfunc, .. }) => {
+                    let index = kfunc.0 as usize; // u32 to usize
+                    let name = &program.kfuncs[index].name;
+                    if name != helper::THROW {
+                        let number = helper::kfunc_by_name(name);
+                        let kfunc = number.and_then(helper::kfunc);
+                        let kfunc = kfunc.ok_or_else(|| unsupported(&format!("kernel function {name}")))?;
+                        call::supported(kfunc).map_err(|what| unsupported(&what))?;
+                        kfuncs[index] = Some(kfunc);
+                    }
+                }
                 // A number in a register may name any helper.
                 Insn::Call(Callee::Register(_)) => {
                     let known = (1..=HIGHEST_HELPER).filter_map(|id| Some((id, helpers(id)?)));
@@ -153,7 +166,7 @@ impl InterpProgram {
             return Err(InterpError::Unsupported { at: Pc(0), what });
         }
         let stacks = Mutex::new(vec![new_stack()?]);
-        Ok(Self { program, maps, helpers: found, layout, stacks })
+        Ok(Self { program, maps, helpers: found, kfuncs, layout, stacks })
     }
 
     /// Runs the program on the memory in `regions`. `entry` comes from the context of the run, whose address

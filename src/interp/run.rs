@@ -239,8 +239,35 @@ impl Run<'_, '_> {
                 let target = self.target(self.get(reg)).ok_or(trap(TrapKind::HelperMissing))?;
                 self.call(at, target)
             }
-            Callee::Kfunc { .. } => unreachable!("refused by `InterpProgram::new`"),
+            Callee::Kfunc { kfunc, .. } => {
+                let Some(kfunc) = self.interp.kfuncs[kfunc.0 as usize] else { return self.throw() };
+                let arguments = Reg::ARGS.map(|reg| self.get(reg));
+                let program_type = self.interp.program.prog_type;
+                let result = call::call(kfunc, program_type, self.cx, &self.memory, arguments)?;
+                self.set(Reg::R0, result);
+                self.destroy_arguments();
+                Ok(Step::Next)
+            }
         }
+    }
+
+    /// Leaves all frames; the exception callback, if there is one, says what the program returns.
+    fn throw(&mut self) -> Result<Step, Refusal> {
+        self.burn()?;
+        self.memory.pop_frame();
+        while let Some(frame) = self.callers.pop() {
+            if let Some(calling) = &frame.calling {
+                self.stop_calling_back(calling);
+            }
+            self.memory.pop_frame();
+        }
+        let cookie = self.get(Reg::R1);
+        let Some(callback) = self.interp.program.exception_callback else { return Ok(Step::Done(cookie)) };
+        self.registers[Reg::R10.index()] = self.memory.push_frame();
+        self.may_goto = MAY_GOTO_BUDGET;
+        self.destroy_arguments();
+        self.set(Reg::R1, cookie);
+        Ok(Step::To(self.interp.program.subprograms[callback].entry))
     }
 
     /// A new frame for a callee.

@@ -44,7 +44,10 @@ fn run(source: &str, fuel: u64, observer: &mut dyn Observer) -> (Result<u64, Tra
 #[test]
 fn what_is_missing_is_refused_by_name_before_any_run() {
     for (source, expect) in [
-        ("call kfunc[bpf_rcu_read_lock]\nexit", "pc 0: not supported by the interpreter: kfuncs"),
+        (
+            "call kfunc[bpf_task_from_pid]\nexit",
+            "pc 0: not supported by the interpreter: kernel function bpf_task_from_pid",
+        ),
         ("r1 = ksym[x] ll\nexit", "pc 0: not supported by the interpreter: kernel symbols"),
         ("r1 = addr_space_cast(r1, 0, 1)\nexit", "pc 0: not supported by the interpreter: arenas"),
         (

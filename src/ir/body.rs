@@ -180,7 +180,7 @@ impl Body<'_> {
             | Insn::Atomic { .. }
             | Insn::LoadAcquire { .. }
             | Insn::StoreRelease { .. } => self.memory(frame, insn)?,
-            Insn::Call(callee) => self.call(frame, callee)?,
+            Insn::Call(callee) => return self.call(frame, callee),
             Insn::Jump { .. } => {
                 let to = frame.shape.blocks[index].taken.expect("a jump has a target");
                 self.jump(frame, to);
@@ -297,17 +297,21 @@ impl Body<'_> {
         })
     }
 
-    fn call(&mut self, frame: &mut Frame, callee: Callee) -> Result<(), Unsupported> {
+    /// A call; false if it does not come back.
+    fn call(&mut self, frame: &mut Frame, callee: Callee) -> Result<bool, Unsupported> {
         let result = match shape::callee(self.verified, self.at, callee) {
             Callee::Helper(helper) => self.helper(frame, helper)?,
             Callee::Subprogram(entry) => self.call_subprogram(frame, entry)?,
-            Callee::Kfunc { .. } => return Err(self.unsupported("kfunc call")),
+            Callee::Kfunc { kfunc, .. } => match self.kfunc(frame, kfunc)? {
+                Some(result) => result,
+                None => return Ok(false),
+            },
             Callee::Register(_) => {
                 return Err(self.unsupported("call through a register whose target depends on the path"));
             }
         };
         self.returned(frame, result);
-        Ok(())
+        Ok(true)
     }
 
     /// Registers after a call.

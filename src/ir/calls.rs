@@ -10,9 +10,9 @@ use beelift_runtime::helper::{self, ArgKind};
 use beelift_runtime::map::InlineLookup;
 
 use super::body::{Body, Frame};
-use super::func::{Address, BinaryOp, Class, Condition, Place, Target, Type, UnaryOp, Value};
+use super::func::{Address, BinaryOp, Class, Condition, Place, Target, Terminator, Type, UnaryOp, Value};
 use super::{Unsupported, callbacks, slots};
-use crate::isa::{Callee, Insn, InsnId, MapSlot, Reg, Sign, Size};
+use crate::isa::{Callee, Insn, InsnId, KfuncSlot, MapSlot, Reg, Sign, Size};
 use crate::verify::Verified;
 
 /// `bpf_map_lookup_elem`
@@ -24,10 +24,26 @@ const PROCESSOR_ID: u32 = 8;
 
 /// Arguments that a helper takes.
 pub(crate) fn arity(helper: u32) -> u8 {
-    helper::by_id(helper).map_or(5, |helper| {
-        let used = helper.proto.args.iter().rposition(|&arg| arg != ArgKind::None);
-        used.map_or(0, |last| u8::try_from(last + 1).expect("at most five"))
-    })
+    helper::by_id(helper).map_or(5, |helper| used(&helper.proto.args))
+}
+
+/// Arguments that a kernel function takes.
+pub(crate) fn kfunc_arity(verified: &Verified, slot: KfuncSlot) -> u8 {
+    let name = kfunc_name(verified, slot);
+    if name == helper::THROW {
+        return 1;
+    }
+    let kfunc = helper::kfunc_by_name(name).and_then(helper::kfunc);
+    kfunc.map_or(5, |kfunc| used(&kfunc.proto.args))
+}
+
+fn kfunc_name(verified: &Verified, slot: KfuncSlot) -> &str {
+    &verified.program().kfuncs[slot.0 as usize].name // u32 to usize
+}
+
+fn used(args: &[ArgKind; 5]) -> u8 {
+    let last = args.iter().rposition(|&arg| arg != ArgKind::None);
+    last.map_or(0, |last| u8::try_from(last + 1).expect("at most five"))
 }
 
 /// The map and the way to find an element in line, if the call is such a lookup.
@@ -71,6 +87,41 @@ impl Body<'_> {
             return Ok(self.tail_call(frame, result));
         }
         Ok(result)
+    }
+
+    /// A call of a kernel function: its result, or `None` if it does not come back.
+    pub(crate) fn kfunc(&mut self, frame: &Frame, slot: KfuncSlot) -> Result<Option<Value>, Unsupported> {
+        let verified = self.verified;
+        let name = kfunc_name(verified, slot);
+        if name == helper::THROW {
+            self.throw(frame);
+            return Ok(None);
+        }
+        let number = helper::kfunc_by_name(name).ok_or_else(|| self.unsupported("kernel function"))?;
+        let count = usize::from(kfunc_arity(verified, slot));
+        let args = Reg::ARGS[..count].iter().map(|&reg| self.argument(frame, reg)).collect();
+        Ok(Some(self.b.call(Target::Kfunc(number), args)))
+    }
+
+    /// Ends the program. The exception callback is called from here: it sees nothing of the program but what was
+    /// thrown, and when it returns, all native frames go at once.
+    fn throw(&mut self, frame: &Frame) {
+        let thrown = self.register(frame, Reg::R1);
+        let result = match self.verified.program().exception_callback {
+            None => thrown,
+            Some(callback) => {
+                let taken = self.verified.facts().arguments[callback];
+                let zero = self.b.number(Type::I64, 0);
+                let given = |at| if at == 0 { thrown } else { zero };
+                let args = (0..Reg::ARGS.len()).filter(|at| taken >> at & 1 == 1).map(given).collect();
+                let function = self.program.function_of(callback);
+                self.b.call(Target::Function(function), args)
+            }
+        };
+        if self.b.func.subprogram != 0 {
+            self.b.call(Target::Throw, vec![result]);
+        }
+        self.end(Terminator::Return(result));
     }
 
     /// Another program may have run in place of this function, which then returns what that one did.

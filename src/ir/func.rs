@@ -203,6 +203,10 @@ pub enum Address {
 pub enum Target {
     /// A helper: takes the run-time context and five words.
     Helper(u32),
+    /// A kernel function that user space serves, by the run-time's number: as a helper.
+    Kfunc(u32),
+    /// Leaves all functions: takes the run-time context and what the program returns. Does not come back.
+    Throw,
     /// What packet access instructions do: takes the run-time context, an offset and a size in bytes.
     PacketLoad,
     /// The next element of a map: takes the run-time context, the map, a cursor, and where key and next cursor go.

@@ -216,7 +216,10 @@ pub(crate) fn call_arguments(verified: &Verified, insn: &Insn) -> RegSet {
             let callee = verified.program().subprogram_of(*entry);
             RegSet::from_bits(u16::from(verified.facts().arguments[callee]) << 1)
         }
-        Insn::Call(Callee::Kfunc { .. } | Callee::Register(_)) => RegSet::arguments(5),
+        Insn::Call(Callee::Kfunc { kfunc, .. }) => {
+            RegSet::arguments(super::calls::kfunc_arity(verified, *kfunc))
+        }
+        Insn::Call(Callee::Register(_)) => RegSet::arguments(5),
         _ => RegSet::EMPTY,
     }
 }

@@ -255,6 +255,11 @@ impl Function {
             Op::Call(target, list) => {
                 match target {
                     Target::Helper(id) => write!(f, "call helper {id}(")?,
+                    Target::Kfunc(number) => {
+                        let name = beelift_runtime::helper::kfunc(number).map_or("kfunc", |kfunc| kfunc.name);
+                        write!(f, "call {name}(")?;
+                    }
+                    Target::Throw => f.write_str("throw (")?,
                     Target::PacketLoad => f.write_str("call packet_load(")?,
                     Target::MapIterate => f.write_str("call map_iterate(")?,
                     Target::Function(index) => write!(f, "call function {index}(")?,

@@ -1,8 +1,9 @@
 //! Assembly text to a linked [`Program`]: what tests and tools write by hand.
 //!
 //! In: text for `isa::asm`. Out: a `Program` whose subprograms are the places that are called, and whose maps come
-//! from `.map NAME KIND [key=N] [value=N] [entries=N] [flags=N] [data=HEX] [frozen]` directives. Each line of
-//! the text is a source line of the program.
+//! from `.map NAME KIND [key=N] [value=N] [entries=N] [flags=N] [data=HEX] [frozen]` directives. The label of an
+//! `.exception LABEL` directive is where the program goes after `bpf_throw`. Each line of the text is a source line
+//! of the program.
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
@@ -56,8 +57,11 @@ impl Program {
         "assembly".clone_into(&mut program.name);
         program.kfuncs = assembly.kfuncs.iter().map(|name| kfunc(name)).collect();
         program.ksyms = assembly.ksyms.iter().map(|name| ksym(name)).collect();
+        let callback = exception_callback(&assembly, &program)?;
         program.subprograms =
-            subprograms(&program.insns, |entry| name_at(&assembly, program.pcs[entry.index()]));
+            subprograms(&program.insns, callback, |entry| name_at(&assembly, program.pcs[entry.index()]));
+        program.exception_callback =
+            callback.and_then(|entry| program.subprograms.binary_search_by_key(&entry, |sub| sub.entry).ok());
         program.lines = lines(&program.pcs, &assembly, source);
         program.check_slots()?;
         Ok(program)
@@ -76,10 +80,15 @@ fn name_at(assembly: &Assembly, pc: Pc) -> Option<String> {
     assembly.labels.iter().find(|label| label.1 == pc).map(|label| label.0.clone())
 }
 
-/// Subprograms of raw instructions: the first instruction and whatever is called or used as a callback.
-pub(super) fn subprograms(insns: &[Insn], name: impl Fn(InsnId) -> Option<String>) -> Vec<Subprogram> {
+/// Subprograms of raw instructions: the first instruction, the exception callback, and whatever is called or used as
+/// a callback.
+pub(super) fn subprograms(
+    insns: &[Insn],
+    callback: Option<InsnId>,
+    name: impl Fn(InsnId) -> Option<String>,
+) -> Vec<Subprogram> {
     let called = insns.iter().filter_map(effects::subprogram);
-    let mut entries: Vec<_> = std::iter::once(InsnId(0)).chain(called).collect();
+    let mut entries: Vec<_> = std::iter::once(InsnId(0)).chain(callback).chain(called).collect();
     entries.sort_unstable();
     entries.dedup();
     let ends = entries[1..].iter().copied().chain([InsnId(insns.len() as u32)]); // `InsnId` is 32 bits wide.
@@ -111,9 +120,23 @@ fn lines(pcs: &[Pc], assembly: &Assembly, source: &str) -> Vec<LineInfo> {
     pcs.iter().enumerate().map(of_insn).collect()
 }
 
+/// The instruction that an `.exception` directive names.
+fn exception_callback(assembly: &Assembly, program: &Program) -> Result<Option<InsnId>, AssembleError> {
+    let Some(directive) = assembly.directives.iter().find(|directive| directive.name == "exception") else {
+        return Ok(None);
+    };
+    let name = directive.arguments.first().map_or("", |name| name.as_str());
+    let label = assembly.labels.iter().find(|label| label.0 == name);
+    let entry = label.and_then(|label| program.insn_at(label.1));
+    entry.map(Some).ok_or_else(|| unknown(directive, name))
+}
+
 fn maps(assembly: &Assembly) -> Result<Arc<[MapDef]>, AssembleError> {
     let mut defs: Vec<Option<MapDef>> = vec![None; assembly.maps.len()];
     for directive in &assembly.directives {
+        if directive.name == "exception" {
+            continue;
+        }
         if directive.name != "map" {
             return Err(unknown(directive, &directive.name));
         }

@@ -112,6 +112,9 @@ pub struct Program {
     pub pcs: Vec<Pc>,
     /// Functions, by ascending entry; the program's own first.
     pub subprograms: Vec<Subprogram>,
+    /// The function that ends the program after `bpf_throw`, as an index of `subprograms`; without one the program
+    /// returns what was thrown.
+    pub exception_callback: Option<usize>,
     /// Maps of the whole object; `MapSlot` indexes them.
     pub maps: Arc<[MapDef]>,
     /// `KfuncSlot` indexes them.
@@ -153,7 +156,7 @@ impl Program {
             return Err(LinkError::Empty);
         }
         let subprograms =
-            assemble::subprograms(&code.insns, |entry| (entry == InsnId(0)).then(|| "main".to_owned()));
+            assemble::subprograms(&code.insns, None, |entry| (entry == InsnId(0)).then(|| "main".to_owned()));
         Ok(Self {
             name: "main".to_owned(),
             section: String::new(),
@@ -165,6 +168,7 @@ impl Program {
             insns: code.insns,
             pcs: code.pcs,
             subprograms,
+            exception_callback: None,
             maps,
             kfuncs: Vec::new(),
             ksyms: Vec::new(),

@@ -162,7 +162,7 @@ impl<'a> Verifier<'a> {
             last_processed: 0,
             remembered: 0,
             asynchronous: Vec::new(),
-            is_global_function: subprogram != 0,
+            is_global_function: subprogram != 0 && program.exception_callback != Some(subprogram),
         }
     }
 

@@ -31,7 +31,7 @@ use beelift_runtime::ctx::{ContextLayout, ProgramType};
 use explore::{Stop, Verifier};
 use liveness::Liveness;
 use observe::Observed;
-use prototype::{ArgumentType, Prototype};
+use prototype::{ArgumentType, Problem, Prototype};
 use state::{Kind, MemFlags, Register};
 use structure::{LoopPoint, Structure};
 use tables::Tables;
@@ -138,6 +138,11 @@ fn prove(program: &Program, options: &Options, observed: &mut Observed) -> Resul
     }
     let tables = tables;
     explore_function(program, options, &structure, &liveness, &tables, observed, 0)?;
+    if let Some(callback) = program.exception_callback {
+        check_exception_callback(program, &tables, callback)
+            .map_err(|reason| report::rejected(program, program.subprograms[callback].entry, reason))?;
+        explore_function(program, options, &structure, &liveness, &tables, observed, callback)?;
+    }
     // Global functions that were called are verified alone, each once.
     let mut done = vec![false; program.subprograms.len()];
     while let Some(sub) = (1..done.len()).find(|sub| observed.called[*sub] && !done[*sub]) {
@@ -148,6 +153,23 @@ fn prove(program: &Program, options: &Options, observed: &mut Observed) -> Resul
         .map_err(|(at, reason)| report::rejected(program, at, reason))?;
     let buffer = options.buffer.filter(|_| program.prog_type == ProgramType::Memory);
     Ok(facts::build(program, &structure, &liveness, observed, buffer))
+}
+
+/// An exception callback takes what was thrown, and nothing else.
+fn check_exception_callback(program: &Program, tables: &Tables<'_>, callback: usize) -> Result<(), Reason> {
+    let refuse = |what: &str| Reason::ExceptionCallback { what: what.to_owned() };
+    if program.btf.is_none() {
+        // Assembly has no types; what it reads is checked like everything else.
+        return Ok(());
+    }
+    if program.subprograms[callback].linkage != Linkage::Global {
+        return Err(refuse("it is not a global function"));
+    }
+    match &tables.prototypes[callback] {
+        Ok(prototype) if prototype.arguments == [ArgumentType::Number] => Ok(()),
+        Ok(_) => Err(refuse("it must take one number")),
+        Err(Problem::Refused(what) | Problem::Unknown(what)) => Err(refuse(what)),
+    }
 }
 
 /// Where loops through calls are closed.
@@ -195,6 +217,8 @@ fn explore_function(
     let mut verifier = Verifier::new(program, options, structure, liveness, tables, observed, sub);
     if sub == 0 {
         start(&mut verifier);
+    } else if program.exception_callback == Some(sub) {
+        *verifier.state.register_mut(Reg::R1) = Register::unknown();
     } else if let Ok(prototype) = &tables.prototypes[sub] {
         debug_assert_eq!(program.subprograms[sub].linkage, Linkage::Global);
         for (argument, reg) in prototype.arguments.iter().zip(Reg::ARGS) {

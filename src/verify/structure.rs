@@ -111,6 +111,11 @@ impl Structure {
             force: vec![false; count],
         };
         structure.functions(program)?;
+        if let Some(callback) = program.exception_callback
+            && let Some(call) = structure.calls.iter().flatten().find(|call| call.callee == callback)
+        {
+            return Err((call.at, Reason::ExceptionCallback { what: "it is called".to_owned() }));
+        }
         structure.reachability(program)?;
         structure.order(program)?;
         structure.mark_points(program, is_loop_point);
@@ -154,6 +159,7 @@ impl Structure {
     fn reachability(&self, program: &Program) -> Result<(), Defect> {
         let mut seen = vec![false; program.insns.len()];
         let mut work = vec![program.subprograms[0].entry];
+        work.extend(program.exception_callback.map(|callback| program.subprograms[callback].entry));
         while let Some(at) = work.pop() {
             if std::mem::replace(&mut seen[at.index()], true) {
                 continue;
@@ -171,8 +177,18 @@ impl Structure {
     fn order(&mut self, program: &Program) -> Result<(), Defect> {
         // 0: not visited, 1: on the walk's path, 2: done.
         let mut colour = vec![0u8; program.subprograms.len()];
-        let mut work = vec![(0usize, 0usize)];
-        colour[0] = 1;
+        for root in std::iter::once(0).chain(program.exception_callback) {
+            self.order_from(root, &mut colour)?;
+        }
+        Ok(())
+    }
+
+    fn order_from(&mut self, root: usize, colour: &mut [u8]) -> Result<(), Defect> {
+        if colour[root] != 0 {
+            return Ok(());
+        }
+        let mut work = vec![(root, 0usize)];
+        colour[root] = 1;
         while let Some((sub, next)) = work.last_mut() {
             let Some(edge) = self.calls[*sub].get(*next) else {
                 colour[*sub] = 2;

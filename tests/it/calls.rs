@@ -40,3 +40,11 @@ fn tail_calls_of_subprograms_count_over_the_tree() {
 fn callbacks_see_every_turn_and_element() {
     check("callbacks.bpf.o", "callbacks", 2);
 }
+
+#[test]
+fn exceptions_leave_every_frame() {
+    check("exceptions.bpf.o", "with_callback", 40);
+    check("exceptions.bpf.o", "without_callback", 30);
+    check("exceptions.bpf.o", "from_global", 200);
+    check("exceptions.bpf.o", "from_global_with_callback", 210);
+}

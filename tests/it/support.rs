@@ -34,6 +34,13 @@ fn the_list_of_helpers_is_current() {
         let gpl = if helper.proto.flags.contains(HelperFlags::GPL) { "GPL" } else { "any" };
         writeln!(text, "| {id} | `{}` | {here} | {gpl} |", helper.name).expect("a string");
     }
+    text.push_str(
+        "\n## Kernel functions\n\nUser space serves these by name; a program that calls any other is `Unsupported` by its \
+         name.\n\n",
+    );
+    for name in helper::kfunc_names() {
+        writeln!(text, "* `{name}`").expect("a string");
+    }
     text.push_str("\n## Map types\n\n| number | type | in user space |\n| --- | --- | --- |\n");
     for &kind in MapKind::ALL {
         writeln!(text, "| {} | `{kind}` | {} |", kind.id(), if made_here(kind) { "yes" } else { "no" })
@@ -79,7 +86,7 @@ fn taken(kind: ProgramType, source: &str) -> (bool, bool) {
 fn the_list_of_instructions_is_current() {
     let filter = ProgramType::SocketFilter;
     let xdp = ProgramType::Xdp;
-    let rows: [(&str, ProgramType, &str); 14] = [
+    let rows: [(&str, ProgramType, &str); 17] = [
         ("arithmetic and logic, 32 and 64 bits", xdp, "r0 = 1\nr0 += 2\nw0 *= 3\nexit"),
         ("signed division and remainder", xdp, "r0 = 7\nr1 = -2\nr0 s/= r1\nr0 s%= r1\nexit"),
         (
@@ -109,6 +116,13 @@ fn the_list_of_instructions_is_current() {
             xdp,
             ".map progs prog_array key=4 value=4 entries=2\nr2 = map[progs] ll\nr3 = 0\ncall 12\nr0 = 1\nexit",
         ),
+        ("calls through registers (`callx`)", xdp, "r1 = func one ll\ncallx r1\nexit\none:\nr0 = 1\nexit"),
+        (
+            "kernel functions",
+            xdp,
+            "call kfunc[bpf_rcu_read_lock]\ncall kfunc[bpf_rcu_read_unlock]\nr0 = 1\nexit",
+        ),
+        ("exceptions (`bpf_throw`)", xdp, "r1 = 1\ncall kfunc[bpf_throw]\nr0 = 1\nexit"),
         (
             "callbacks (`bpf_loop`)",
             xdp,

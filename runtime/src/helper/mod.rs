@@ -10,6 +10,7 @@ mod check;
 mod effects;
 mod errno;
 mod format;
+mod kfunc;
 mod map;
 mod net;
 mod proto;
@@ -28,6 +29,7 @@ mod xdp;
 
 pub use check::{ArgumentFault, BadArgument};
 pub use effects::{Effects, Redirect};
+pub use kfunc::{THROW, kfunc, kfunc_by_name, kfunc_names};
 pub use map::{MAP_CURSOR_BYTES, map_cursor};
 pub use proto::{ArgKind, DynptrKind, DynptrRole, HelperFlags, MemAccess, Proto, RetKind, SockKind};
 pub use registry::{Helper, HelperExists, HelperTable, by_id, by_name};

@@ -10,7 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
 
 use super::registry::Helper;
-use super::{ArgumentFault, check, map, net, ring, skb, string, tail, trace, world, xdp};
+use super::{ArgumentFault, check, kfunc, map, net, ring, skb, string, tail, trace, world, xdp};
 use crate::abi::{ExecContext, HelperFn};
 use crate::ctx::ProgramType;
 use crate::map::{Map, MapHandle};
@@ -63,6 +63,12 @@ impl Result0 for u64 {
 impl Result0 for i64 {
     fn into_r0(self) -> u64 {
         self.cast_unsigned()
+    }
+}
+/// As the kernel's own functions return an `int`: in the low half of the register.
+impl Result0 for i32 {
+    fn into_r0(self) -> u64 {
+        u64::from(self.cast_unsigned())
     }
 }
 impl Result0 for () {
@@ -257,6 +263,12 @@ shims! {
     strtol = string::strtol[input(1, 2), u64(3), fixed_out(4, 8)];
     strtoul = string::strtoul[input(1, 2), u64(3), fixed_out(4, 8)];
     strncmp = string::strncmp[input(1, 2), text(3)];
+    section = kfunc::section[];
+    irq_save = kfunc::irq_save[fixed_out(1, 8)];
+    irq_restore = kfunc::irq_restore[fixed_out(1, 8)];
+    iter_num_new = kfunc::iter_num_new[fixed_out(1, 8), i32(2), i32(3)];
+    iter_num_next = kfunc::iter_num_next[fixed_out(1, 8)];
+    iter_num_destroy = kfunc::iter_num_destroy[fixed_out(1, 8)];
 }
 
 /// `bpf_tail_call`: 1 if a program ran in place of the caller, whose r0 is in [`ExecContext::tail_result`].

@@ -128,9 +128,11 @@ fn symbol_name(program: &Program, code: &CompiledCode, symbol: Symbol) -> String
             code.functions.get(index as usize).map_or_else(|| symbol.to_string(), |to| to.name.clone())
         }
         Symbol::Helper(id) => names::helper_name(id),
+        Symbol::Kfunc(_) => symbol.to_string(),
         Symbol::MapHandle(slot) => format!("map {}", map_name(program, slot)),
         Symbol::MapBase(slot) => format!("values of {}", map_name(program, slot)),
         Symbol::Stub(Stub::TrapExit) => "trap_exit".to_owned(),
+        Symbol::Stub(Stub::ThrowExit) => "throw_exit".to_owned(),
         Symbol::Stub(Stub::PacketLoad) => "packet_load".to_owned(),
         Symbol::Stub(Stub::MapIterate) => "map_iterate".to_owned(),
     }

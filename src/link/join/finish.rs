@@ -72,6 +72,7 @@ impl Joiner<'_> {
             insns: code.insns,
             pcs: code.pcs,
             subprograms,
+            exception_callback: self.exception_callback,
             maps,
             kfuncs: self.kfuncs,
             ksyms: self.ksyms,

@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use beelift_runtime::ctx::ProgramType;
 
 use super::{Kfunc, Ksym, LinkError, Program};
-use crate::btf::CoreTarget;
+use crate::btf::{CoreTarget, Kind, TypeId};
 use crate::elf::{CodeSection, Extern, ExternKind, Function, Object, Reference};
 use crate::isa::opcode as raw;
 use crate::isa::{MapSlot, Slot};
@@ -68,6 +68,7 @@ pub fn link(object: &Object, name: &str, options: &LinkOptions) -> Result<Progra
     };
     let mut joiner = Joiner::new(object);
     joiner.join((section, function))?;
+    joiner.join_exception_callback((section, function))?;
     joiner.finish(name, prog_type, def, options)
 }
 
@@ -138,6 +139,8 @@ struct Joiner<'a> {
     ksym_slots: HashMap<usize, u32>,
     /// Kernel configuration values by their place.
     config: HashMap<u32, usize>,
+    /// Index of the piece that ends the program after an exception.
+    exception_callback: Option<usize>,
 }
 
 impl<'a> Joiner<'a> {
@@ -153,6 +156,7 @@ impl<'a> Joiner<'a> {
             kfunc_slots: HashMap::new(),
             ksym_slots: HashMap::new(),
             config: config_places(object),
+            exception_callback: None,
         }
     }
 
@@ -203,6 +207,32 @@ impl<'a> Joiner<'a> {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// Appends the function that the program names for exceptions, by a tag in its types.
+    fn join_exception_callback(&mut self, program: Place) -> Result<(), LinkError> {
+        const TAG: &str = "exception_callback:";
+        let Some(btf) = self.object.btf() else { return Ok(()) };
+        let func = TypeId(self.code(program).1.btf_func);
+        let mut names = btf.ids().filter_map(|id| {
+            let tag = btf.type_at(id);
+            let of_program = matches!(tag.kind, Kind::DeclTag { of, component: None } if of == func);
+            if of_program { tag.name.strip_prefix(TAG) } else { None }
+        });
+        let Some(name) = names.next() else { return Ok(()) };
+        let from = (program.0, self.code(program).1.start);
+        if names.next().is_some() {
+            return Err(self.error(from, "more than one exception callback"));
+        }
+        let Some(place) = find(self.object, name, false) else {
+            return Err(self.error(from, format!("there is no exception callback `{name}`")));
+        };
+        if !self.placed.contains_key(&place) {
+            self.join(place)?;
+        }
+        // A function that is called, too, stands where it was first needed.
+        self.exception_callback = self.pieces.iter().position(|piece| piece.place == place);
         Ok(())
     }
 

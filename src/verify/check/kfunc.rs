@@ -205,11 +205,17 @@ impl Verifier<'_> {
 
     fn throw(&mut self) -> Check<Next> {
         self.number(Reg::R1)?;
-        if self.state.frames.iter().any(|frame| frame.callback.is_some()) || self.is_global_function {
-            return Err(Stop::Unsupported("exceptions out of callbacks and global functions".to_owned()));
+        let outermost = self.state.frames[0].subprogram as usize; // u32 to usize
+        if self.state.frames.iter().any(|frame| frame.callback.is_some())
+            || self.program.exception_callback == Some(outermost)
+        {
+            return Err(Reason::ThrowInCallback.into());
         }
         self.nothing_held("an exception", true)?;
-        self.returns_from_program(Reg::R1)?;
+        // With a callback that one decides what the program returns.
+        if self.program.exception_callback.is_none() {
+            self.returns_from_program(Reg::R1)?;
+        }
         Ok(Next::End)
     }
 

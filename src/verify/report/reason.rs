@@ -115,6 +115,8 @@ reasons! {
     NotInSection = "not_in_section", "no such section is entered";
     SectionOrder = "section_order", "sections are left in the opposite order";
     KfuncNotAllowed { name: String, program_type: ProgramType } = "kfunc_not_allowed", "{name} is not for {program_type} programs";
+    ExceptionCallback { what: String } = "exception_callback", "exception callback: {what}";
+    ThrowInCallback = "throw_in_callback", "an exception out of a callback";
     NotConstant { reg: Reg } = "not_constant", "{reg} must be one constant number";
     SizeNegative { reg: Reg } = "size_negative", "the size in {reg} may be negative";
     SizeZero { reg: Reg } = "size_zero", "the size in {reg} may be zero";

@@ -1,0 +1,143 @@
+//! Kernel functions by name that user space serves.
+//!
+//! In: a name. Out: a row like those of helpers: arguments as the interpreter checks them, and a native function. What
+//! a program may call where, and what it gets, is the verifier's business. Kernel functions that are not here are
+//! not supported. `bpf_throw` is, but it is no function: engines leave the program by themselves ([`THROW`]).
+#![forbid(unsafe_code)]
+
+use super::proto::{ArgKind, HelperFlags, MemAccess, Proto, RetKind};
+use super::registry::Helper;
+use super::set::ProgramTypes;
+use super::shim;
+use crate::abi::ExecContext;
+use crate::mem::BytesMut;
+
+/// The function that ends a program at once, wherever it is called.
+pub const THROW: &str = "bpf_throw";
+
+macro_rules! kfuncs {
+    ($($name:ident($($arg:expr),*) => $function:ident;)*) => {
+        const NAMES: &[&str] = &[$(stringify!($name)),*];
+        static TABLE: &[Helper] = &[$(Helper {
+            id: 0,
+            name: stringify!($name),
+            proto: proto(&[$($arg),*]),
+            allowed: ProgramTypes::ALL,
+            function: Some(shim::$function as crate::abi::HelperFn),
+        }),*];
+    };
+}
+
+const fn proto(given: &[ArgKind]) -> Proto {
+    let mut args = [ArgKind::None; 5];
+    let mut i = 0;
+    while i < given.len() {
+        args[i] = given[i];
+        i += 1;
+    }
+    Proto { args, ret: RetKind::Integer, flags: HelperFlags::empty(), release_arg: 0 }
+}
+
+/// An object of eight bytes on the program's stack.
+const fn object(access: MemAccess) -> ArgKind {
+    ArgKind::FixedMem { size: 8, access, align: 8 }
+}
+
+const NEW: ArgKind = object(MemAccess::WriteUninit);
+const OLD: ArgKind = object(MemAccess::ReadWrite);
+const ANY: ArgKind = ArgKind::Anything;
+
+kfuncs! {
+    bpf_rcu_read_lock() => section;
+    bpf_rcu_read_unlock() => section;
+    bpf_preempt_disable() => section;
+    bpf_preempt_enable() => section;
+    bpf_local_irq_save(NEW) => irq_save;
+    bpf_local_irq_restore(OLD) => irq_restore;
+    bpf_iter_num_new(NEW, ANY, ANY) => iter_num_new;
+    bpf_iter_num_next(OLD) => iter_num_next;
+    bpf_iter_num_destroy(OLD) => iter_num_destroy;
+}
+
+/// A kernel function that user space serves, by number: numbers are ours, and count from 0.
+#[must_use]
+pub fn kfunc(number: u32) -> Option<&'static Helper> {
+    TABLE.get(usize::try_from(number).ok()?)
+}
+
+/// The number of a kernel function that user space serves.
+#[must_use]
+pub fn kfunc_by_name(name: &str) -> Option<u32> {
+    let index = NAMES.iter().position(|known| *known == name)?;
+    u32::try_from(index).ok()
+}
+
+/// Names of all kernel functions that user space serves.
+pub fn kfunc_names() -> impl Iterator<Item = &'static str> {
+    NAMES.iter().copied().chain([THROW])
+}
+
+/// Enters or leaves a section: in user space nothing waits for readers and nothing interrupts by force, and no
+/// program can tell.
+pub(super) fn section(_cx: &ExecContext<'_>) {}
+
+pub(super) fn irq_save(_cx: &ExecContext<'_>, flags: BytesMut<'_>) {
+    flags.fill(0);
+}
+
+pub(super) fn irq_restore(_cx: &ExecContext<'_>, _flags: BytesMut<'_>) {}
+
+/// Most numbers an iterator counts (`BPF_MAX_LOOPS`).
+const MAX_NUMBERS: i64 = 8 << 20;
+
+/// `struct bpf_iter_num_kern`: the number before the next one, and the end.
+pub(super) fn iter_num_new(_cx: &ExecContext<'_>, iterator: BytesMut<'_>, start: i32, end: i32) -> i32 {
+    const EINVAL: i32 = -22;
+    const E2BIG: i32 = -7;
+    iterator.fill(0);
+    if start > end {
+        return EINVAL;
+    }
+    if i64::from(end) - i64::from(start) > MAX_NUMBERS {
+        return E2BIG;
+    }
+    put(iterator, start.wrapping_sub(1), end);
+    0
+}
+
+/// The address of the next number, which is kept in the iterator itself.
+pub(super) fn iter_num_next(_cx: &ExecContext<'_>, iterator: BytesMut<'_>) -> u64 {
+    let word = |at| i32::from_ne_bytes(iterator.as_bytes().array(at));
+    let (now, end) = (word(0), word(4));
+    // In 32 bits, as in the kernel: so the number before the first one may be the smallest's predecessor.
+    let next = now.wrapping_add(1);
+    if next >= end {
+        iterator.fill(0);
+        return 0;
+    }
+    put(iterator, next, end);
+    iterator.as_bytes().address()
+}
+
+pub(super) fn iter_num_destroy(_cx: &ExecContext<'_>, iterator: BytesMut<'_>) {
+    iterator.fill(0);
+}
+
+fn put(iterator: BytesMut<'_>, now: i32, end: i32) {
+    iterator.write(0, &now.to_ne_bytes());
+    iterator.write(4, &end.to_ne_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_numbers_agree() {
+        for (number, name) in (0..).zip(NAMES) {
+            assert_eq!(kfunc_by_name(name), Some(number));
+            assert_eq!(kfunc(number).unwrap().name, *name);
+        }
+        assert!(kfunc(NAMES.len() as u32).is_none() && kfunc_by_name(THROW).is_none());
+    }
+}
