@@ -17,4 +17,4 @@ macro_rules! targets {
     };
 }
 
-targets!(decode, assembler, elf, btf, verify_run);
+targets!(decode, assembler, elf, btf, verify_run, captures);

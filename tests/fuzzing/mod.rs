@@ -3,10 +3,14 @@
 //!
 //! The crate that includes this has the generator of random programs as its module `generator`.
 
+#[cfg(feature = "cli")]
+mod captures;
 mod execute;
 mod objects;
 mod text;
 
+#[cfg(feature = "cli")]
+pub(crate) use captures::captures;
 pub(crate) use execute::verify_run;
 pub(crate) use objects::{btf, elf};
 pub(crate) use text::{assembler, decode};
@@ -15,5 +19,12 @@ pub(crate) use text::{assembler, decode};
 type Target = fn(&[u8]);
 
 /// Every target by name.
-pub(crate) const TARGETS: [(&str, Target); 5] =
-    [("decode", decode), ("assembler", assembler), ("elf", elf), ("btf", btf), ("verify_run", verify_run)];
+pub(crate) const TARGETS: &[(&str, Target)] = &[
+    ("decode", decode),
+    ("assembler", assembler),
+    ("elf", elf),
+    ("btf", btf),
+    ("verify_run", verify_run),
+    #[cfg(feature = "cli")]
+    ("captures", captures),
+];

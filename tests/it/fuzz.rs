@@ -45,8 +45,50 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
             );
             seeds
         }
+        "captures" => captures(),
         other => panic!("no seeds for {other}"),
     }
+}
+
+/// Captures of both forms and both byte orders, with frames of many lengths.
+fn captures() -> Vec<Vec<u8>> {
+    let mut seeds = vec![std::fs::read(root().join("examples/traffic.pcap")).expect("checked in")];
+    let lengths: [&[usize]; 4] = [&[], &[0, 1, 60], &[14, 1514], &[65_535, 0]];
+    for lengths in lengths {
+        for order in [u32::to_le_bytes, u32::to_be_bytes] {
+            let words = |words: &[u32]| words.iter().flat_map(|&word| order(word)).collect::<Vec<u8>>();
+            let halves = order(0x0002_0004);
+            for magic in [0xa1b2_c3d4, 0xa1b2_3c4d] {
+                let mut pcap = words(&[magic]);
+                // The version is two numbers of two bytes.
+                pcap.extend(if halves[0] == 4 { [2, 0, 4, 0] } else { [0, 2, 0, 4] });
+                pcap.extend(words(&[0, 0, 0x4_0000, 1]));
+                for &len in lengths {
+                    pcap.extend(words(&[1_700_000_000, 5, len as u32, len as u32]));
+                    pcap.extend((0..len).map(|at| at as u8));
+                }
+                seeds.push(pcap);
+            }
+            let block = |kind: u32, body: &[u8]| {
+                let padded = body.len().next_multiple_of(4);
+                let ends = 12 + padded as u32;
+                [words(&[kind, ends]), body.to_vec(), vec![0; padded - body.len()], words(&[ends])].concat()
+            };
+            let version = if halves[0] == 4 { [1, 0, 0, 0] } else { [0, 1, 0, 0] };
+            let section = [words(&[0x1a2b_3c4d]), version.to_vec(), words(&[u32::MAX; 2])].concat();
+            let link = if halves[0] == 4 { [1, 0, 0, 0] } else { [0, 1, 0, 0] };
+            let interface = [link.to_vec(), words(&[0x4_0000])].concat();
+            let mut pcapng = [block(0x0a0d_0d0a, &section), block(1, &interface)].concat();
+            for &len in lengths {
+                let frame: Vec<u8> = (0..len).map(|at| at as u8).collect();
+                let head = words(&[0, 0x0006_0000, 7, len as u32, len as u32]);
+                pcapng.extend(block(6, &[head, frame.clone()].concat()));
+                pcapng.extend(block(3, &[words(&[len as u32]), frame].concat()));
+            }
+            seeds.push(pcapng);
+        }
+    }
+    seeds
 }
 
 fn with_mode(mode: u8, rest: &[u8]) -> Vec<u8> {
@@ -88,7 +130,7 @@ fn mutate(bytes: &mut Vec<u8>, rng: &mut Rng) {
 }
 
 fn target(name: &str) {
-    let (_, run) = TARGETS.into_iter().find(|(known, _)| *known == name).expect("a target");
+    let (_, run) = TARGETS.iter().find(|(known, _)| *known == name).expect("a target");
     let found = files(&root().join("tests/fuzzing/found").join(name));
     for path in &found {
         run(&std::fs::read(path).expect("a readable file"));
@@ -126,6 +168,12 @@ fn elf() {
     target("elf");
 }
 
+#[cfg(feature = "cli")]
+#[test]
+fn captures_of_any_bytes() {
+    target("captures");
+}
+
 #[test]
 fn btf() {
     target("btf");
@@ -140,7 +188,7 @@ fn verify_run() {
 #[test]
 #[ignore = "writes files below fuzz/"]
 fn write_fuzz_seeds() {
-    for (name, _) in TARGETS {
+    for &(name, _) in TARGETS {
         let folder = root().join("fuzz/corpus").join(name);
         std::fs::create_dir_all(&folder).expect("a writable folder");
         for (number, seed) in seeds(name).into_iter().enumerate() {

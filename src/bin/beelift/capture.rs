@@ -1,12 +1,11 @@
 //! Packet captures in and out: pcap and pcapng through the `pcap-file` crate.
 //!
-//! In: a path. Out: frames with their place in the file. A capture that ends inside a packet, holds another
-//! link type or is no capture at all is an error that names the file and the packet.
+//! In: bytes. Out: frames with their times. A capture that ends inside a packet, holds another link type or is no
+//! capture at all is an error that names the packet. Any bytes end in frames or in an error: a fuzz target
+//! (`tests/fuzzing/captures.rs`) includes this file, so it knows nothing of the tool around it.
 #![forbid(unsafe_code)]
 
-use std::fs::File;
-use std::io::{BufReader, BufWriter, ErrorKind, Read, Seek};
-use std::path::Path;
+use std::io::{self, BufReader, ErrorKind, Read, Write};
 use std::time::Duration;
 
 use pcap_file::pcap::{PcapHeader, PcapPacket, PcapReader, PcapWriter};
@@ -17,58 +16,146 @@ use pcap_file::pcapng::blocks::interface_description::{
 use pcap_file::pcapng::{Block, PcapNgReader, PcapNgWriter};
 use pcap_file::{DataLink, Endianness, PcapError};
 
-use crate::failure::Failure;
-
 /// Longest frame read: more than any interface delivers; the format allows 4 GiB.
 const LONGEST_FRAME: usize = 256 << 10;
 
 /// One captured frame.
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Frame {
+    /// Time since the epoch.
     pub(crate) timestamp: Duration,
+    /// From the Ethernet header on.
     pub(crate) bytes: Vec<u8>,
 }
 
-/// Reads all frames of an Ethernet capture, pcap or pcapng by its first bytes.
-pub(crate) fn read(path: &Path) -> Result<Vec<Frame>, Failure> {
-    let at = |error: std::io::Error| Failure::failure(error).at(path.display());
-    let mut file = File::open(path).map_err(at)?;
-    let mut magic = [0; 4];
-    file.read_exact(&mut magic).map_err(|_| {
-        Failure::failure("not a capture: the file is shorter than its magic number").at(path.display())
-    })?;
-    file.rewind().map_err(at)?;
-    let reader = BufReader::new(file);
-    match magic {
-        [0x0a, 0x0d, 0x0d, 0x0a] => read_pcapng(path, reader),
-        [0xd4, 0xc3, 0xb2, 0xa1]
-        | [0xa1, 0xb2, 0xc3, 0xd4]
-        | [0x4d, 0x3c, 0xb2, 0xa1]
-        | [0xa1, 0xb2, 0x3c, 0x4d] => read_pcap(path, reader),
-        other => {
-            Err(Failure::failure(format!("not a capture: it starts with {}", crate::input::to_hex(&other)))
-                .at(path.display())
-                .hint("pcap and pcapng files are understood"))
+/// Why a capture cannot be read or written. `packet` counts from 1.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CaptureError {
+    /// The system failed.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// Less than a magic number.
+    #[error("not a capture: the file is shorter than its magic number")]
+    TooShort,
+    /// Something else.
+    #[error("not a capture: it starts with {}", magic(*.0))]
+    NotACapture([u8; 4]),
+    /// Ends before the first packet.
+    #[error("the capture ends inside its header")]
+    EndsInHeader,
+    /// Ends too early.
+    #[error("the capture ends inside a packet")]
+    EndsInPacket {
+        /// Which.
+        packet: usize,
+    },
+    /// Frames of another kind of interface.
+    #[error("link type {:?} ({})", .0, u32::from(*.0))]
+    Link(DataLink),
+    /// An absurd length.
+    #[error("a frame of {len} bytes")]
+    TooLong {
+        /// Which.
+        packet: usize,
+        /// Its length.
+        len: usize,
+    },
+    /// A packet of an interface that the file does not describe.
+    #[error("interface {interface} is not described in the file")]
+    NoInterface {
+        /// Which.
+        packet: usize,
+        /// Its interface.
+        interface: u32,
+    },
+    /// What the crate says; packet 0 is the file header.
+    #[error("{message}")]
+    Broken {
+        /// Which.
+        packet: usize,
+        /// What.
+        message: String,
+    },
+}
+
+impl CaptureError {
+    fn of(packet: usize, error: PcapError) -> Self {
+        match error {
+            PcapError::IoError(error) if error.kind() != ErrorKind::UnexpectedEof => Self::Io(error),
+            PcapError::IncompleteBuffer | PcapError::IoError(_) if packet == 0 => Self::EndsInHeader,
+            PcapError::IncompleteBuffer | PcapError::IoError(_) => Self::EndsInPacket { packet },
+            error => Self::Broken { packet, message: error.to_string() },
+        }
+    }
+
+    /// Where in the file.
+    pub(crate) fn place(&self) -> Option<String> {
+        match self {
+            Self::EndsInHeader | Self::Broken { packet: 0, .. } => Some("file header".to_owned()),
+            Self::EndsInPacket { packet }
+            | Self::TooLong { packet, .. }
+            | Self::NoInterface { packet, .. }
+            | Self::Broken { packet, .. } => Some(format!("packet {packet}")),
+            Self::Io(_) | Self::TooShort | Self::NotACapture(_) | Self::Link(_) => None,
+        }
+    }
+
+    /// What would help.
+    pub(crate) fn hint(&self) -> Option<String> {
+        match self {
+            Self::TooShort | Self::NotACapture(_) => Some("pcap and pcapng files are understood".to_owned()),
+            Self::Link(_) => Some(
+                "programs see Ethernet frames: capture on an Ethernet interface, or convert the file"
+                    .to_owned(),
+            ),
+            Self::TooLong { .. } => Some(format!("frames up to {LONGEST_FRAME} bytes are read")),
+            Self::EndsInPacket { .. } => {
+                Some("copy the file again, or keep the whole packets: `editcap IN OUT`".to_owned())
+            }
+            Self::Io(_) | Self::EndsInHeader | Self::NoInterface { .. } | Self::Broken { .. } => None,
         }
     }
 }
 
-fn read_pcap(path: &Path, reader: impl Read) -> Result<Vec<Frame>, Failure> {
-    let mut reader = PcapReader::new(reader).map_err(|error| broken(path, 0, &error))?;
-    check_link(path, reader.header().datalink)?;
+fn magic(bytes: [u8; 4]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Reads all frames of an Ethernet capture, pcap or pcapng by its first bytes. The input may be a pipe.
+pub(crate) fn read(mut input: impl Read) -> Result<Vec<Frame>, CaptureError> {
+    let mut magic = [0; 4];
+    input.read_exact(&mut magic).map_err(|error| match error.kind() {
+        ErrorKind::UnexpectedEof => CaptureError::TooShort,
+        _ => CaptureError::Io(error),
+    })?;
+    let reader = BufReader::new(io::Cursor::new(magic).chain(input));
+    match magic {
+        [0x0a, 0x0d, 0x0d, 0x0a] => read_pcapng(reader),
+        [0xd4, 0xc3, 0xb2, 0xa1]
+        | [0xa1, 0xb2, 0xc3, 0xd4]
+        | [0x4d, 0x3c, 0xb2, 0xa1]
+        | [0xa1, 0xb2, 0x3c, 0x4d] => read_pcap(reader),
+        other => Err(CaptureError::NotACapture(other)),
+    }
+}
+
+fn read_pcap(reader: impl Read) -> Result<Vec<Frame>, CaptureError> {
+    let mut reader = PcapReader::new(reader).map_err(|error| CaptureError::of(0, error))?;
+    check_link(reader.header().datalink)?;
     let mut frames = Vec::new();
     while let Some(packet) = reader.next_packet() {
-        let packet = packet.map_err(|error| broken(path, frames.len() + 1, &error))?;
-        push(path, &mut frames, packet.timestamp, packet.data.into_owned())?;
+        let packet = packet.map_err(|error| CaptureError::of(frames.len() + 1, error))?;
+        push(&mut frames, packet.timestamp, packet.data.into_owned())?;
     }
     Ok(frames)
 }
 
-fn read_pcapng(path: &Path, reader: impl Read) -> Result<Vec<Frame>, Failure> {
-    let mut reader = PcapNgReader::new(reader).map_err(|error| broken(path, 0, &error))?;
+fn read_pcapng(reader: impl Read) -> Result<Vec<Frame>, CaptureError> {
+    let mut reader = PcapNgReader::new(reader).map_err(|error| CaptureError::of(0, error))?;
     let mut frames = Vec::new();
     loop {
         let Some(block) = reader.next_block() else { return Ok(frames) };
-        let block = block.map_err(|error| broken(path, frames.len() + 1, &error))?.into_owned();
+        let block = block.map_err(|error| CaptureError::of(frames.len() + 1, error))?.into_owned();
         let (interface, timestamp, bytes) = match block {
             Block::EnhancedPacket(packet) => {
                 (packet.interface_id, packet.timestamp, packet.data.into_owned())
@@ -80,96 +167,90 @@ fn read_pcapng(path: &Path, reader: impl Read) -> Result<Vec<Frame>, Failure> {
             _ => continue,
         };
         let Some(described) = reader.interfaces().get(interface as usize) else {
-            return Err(Failure::failure(format!("interface {interface} is not described in the file"))
-                .at(format!("{}: packet {}", path.display(), frames.len() + 1)));
+            return Err(CaptureError::NoInterface { packet: frames.len() + 1, interface });
         };
-        check_link(path, described.linktype)?;
+        check_link(described.linktype)?;
         let timestamp = time_of(timestamp, described);
-        push(path, &mut frames, timestamp, bytes)?;
+        push(&mut frames, timestamp, bytes)?;
     }
 }
 
-fn push(path: &Path, frames: &mut Vec<Frame>, timestamp: Duration, bytes: Vec<u8>) -> Result<(), Failure> {
+fn push(frames: &mut Vec<Frame>, timestamp: Duration, bytes: Vec<u8>) -> Result<(), CaptureError> {
     if bytes.len() > LONGEST_FRAME {
-        let place = format!("{}: packet {}", path.display(), frames.len() + 1);
-        return Err(Failure::failure(format!("a frame of {} bytes", bytes.len()))
-            .at(place)
-            .hint(format!("frames up to {LONGEST_FRAME} bytes are read")));
+        return Err(CaptureError::TooLong { packet: frames.len() + 1, len: bytes.len() });
     }
     frames.push(Frame { timestamp, bytes });
     Ok(())
 }
 
-fn check_link(path: &Path, link: DataLink) -> Result<(), Failure> {
-    if link == DataLink::ETHERNET {
-        return Ok(());
-    }
-    Err(Failure::failure(format!("link type {link:?} ({})", u32::from(link)))
-        .at(path.display())
-        .hint("programs see Ethernet frames: capture on an Ethernet interface, or convert the file"))
+fn check_link(link: DataLink) -> Result<(), CaptureError> {
+    if link == DataLink::ETHERNET { Ok(()) } else { Err(CaptureError::Link(link)) }
 }
 
-fn broken(path: &Path, packet: usize, error: &PcapError) -> Failure {
-    let ends =
-        if packet == 0 { "the capture ends inside its header" } else { "the capture ends inside a packet" };
-    let message = match error {
-        PcapError::IncompleteBuffer => ends.to_owned(),
-        PcapError::IoError(error) if error.kind() == ErrorKind::UnexpectedEof => ends.to_owned(),
-        PcapError::IoError(error) => error.to_string(),
-        error => error.to_string(),
-    };
-    let place = if packet == 0 {
-        format!("{}: file header", path.display())
-    } else {
-        format!("{}: packet {packet}", path.display())
-    };
-    Failure::failure(message).at(place)
+/// Form of a capture.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Format {
+    /// Times in microseconds.
+    Pcap,
+    /// Times in nanoseconds.
+    Pcapng,
 }
 
-/// Writes frames: pcapng with nanosecond times when the name ends in `.pcapng`, else pcap with microsecond times.
+/// Writes frames in little endian, as other tools do.
 pub(crate) fn write<'a>(
-    path: &Path,
+    format: Format,
+    output: impl Write,
     frames: impl Iterator<Item = (Duration, &'a [u8])>,
-) -> Result<(), Failure> {
-    if path.extension().is_some_and(|extension| extension == "pcapng") {
-        return write_pcapng(path, frames);
+) -> Result<(), CaptureError> {
+    match format {
+        Format::Pcap => write_pcap(output, frames),
+        Format::Pcapng => write_pcapng(output, frames),
     }
-    let at = |error: PcapError| Failure::failure(error).at(path.display());
-    let file = File::create(path).map_err(|error| Failure::failure(error).at(path.display()))?;
+}
+
+fn write_pcap<'a>(
+    output: impl Write,
+    frames: impl Iterator<Item = (Duration, &'a [u8])>,
+) -> Result<(), CaptureError> {
     let header =
         PcapHeader { snaplen: LONGEST_FRAME as u32, endianness: Endianness::Little, ..PcapHeader::default() };
-    let mut writer = PcapWriter::with_header(BufWriter::new(file), header).map_err(at)?;
-    for (timestamp, bytes) in frames {
-        let length = u32::try_from(bytes.len())
-            .map_err(|_| Failure::failure("a frame longer than 4 GiB").at(path.display()))?;
-        writer.write_packet(&PcapPacket::new(timestamp, length, bytes)).map_err(at)?;
+    let mut writer = PcapWriter::with_header(output, header).map_err(|error| CaptureError::of(0, error))?;
+    for (number, (timestamp, bytes)) in frames.enumerate() {
+        let length = length(number + 1, bytes)?;
+        writer
+            .write_packet(&PcapPacket::new(timestamp, length, bytes))
+            .map_err(|error| CaptureError::of(number + 1, error))?;
     }
-    Ok(())
+    Ok(writer.into_writer().flush()?)
 }
 
-fn write_pcapng<'a>(path: &Path, frames: impl Iterator<Item = (Duration, &'a [u8])>) -> Result<(), Failure> {
-    let at = |error: PcapError| Failure::failure(error).at(path.display());
-    let file = File::create(path).map_err(|error| Failure::failure(error).at(path.display()))?;
-    let mut writer = PcapNgWriter::with_endianness(BufWriter::new(file), Endianness::Little).map_err(at)?;
+fn write_pcapng<'a>(
+    output: impl Write,
+    frames: impl Iterator<Item = (Duration, &'a [u8])>,
+) -> Result<(), CaptureError> {
+    let at = |packet: usize| move |error: PcapError| CaptureError::of(packet, error);
+    let mut writer = PcapNgWriter::with_endianness(output, Endianness::Little).map_err(at(0))?;
     let interface = InterfaceDescriptionBlock {
         linktype: DataLink::ETHERNET,
         snaplen: LONGEST_FRAME as u32,
         options: vec![InterfaceDescriptionOption::IfTsResol(NANOSECONDS)],
     };
-    writer.write_pcapng_block(interface).map_err(at)?;
-    for (timestamp, bytes) in frames {
-        let original_len = u32::try_from(bytes.len())
-            .map_err(|_| Failure::failure("a frame longer than 4 GiB").at(path.display()))?;
+    writer.write_pcapng_block(interface).map_err(at(0))?;
+    for (number, (timestamp, bytes)) in frames.enumerate() {
         let block = EnhancedPacketBlock {
             interface_id: 0,
             timestamp,
-            original_len,
+            original_len: length(number + 1, bytes)?,
             data: bytes.into(),
             options: Vec::new(),
         };
-        writer.write_pcapng_block(block).map_err(at)?;
+        writer.write_pcapng_block(block).map_err(at(number + 1))?;
     }
-    Ok(())
+    Ok(writer.into_inner().flush()?)
+}
+
+fn length(packet: usize, bytes: &[u8]) -> Result<u32, CaptureError> {
+    u32::try_from(bytes.len()).map_err(|_| CaptureError::TooLong { packet, len: bytes.len() })
 }
 
 /// `if_tsresol` of nanoseconds.

@@ -1,10 +1,11 @@
 //! Inputs of a run: packets and contexts from hex, files, captures and vector files.
 #![forbid(unsafe_code)]
 
+use std::fs::File;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::capture;
+use crate::capture::{self, CaptureError, Frame};
 use crate::failure::Failure;
 
 /// One input of a program.
@@ -45,7 +46,7 @@ impl Sources<'_> {
             if self.packet.is_some() {
                 return Err(Failure::usage("--packet and --pcap exclude each other"));
             }
-            let frames = capture::read(path)?;
+            let frames = frames(path)?;
             let inputs = frames.into_iter().enumerate().map(|(index, frame)| Input {
                 name: format!("packet {}", index + 1),
                 packet: Some(frame.bytes),
@@ -59,6 +60,22 @@ impl Sources<'_> {
             return Ok(Vec::new());
         }
         Ok(vec![Input { name: "input".to_owned(), packet, context, timestamp: Duration::ZERO }])
+    }
+}
+
+/// Frames of a capture file.
+fn frames(path: &Path) -> Result<Vec<Frame>, Failure> {
+    let file = File::open(path).map_err(|error| Failure::failure(error).at(path.display()))?;
+    capture::read(file).map_err(|error| about_capture(path, &error))
+}
+
+/// What is wrong with a capture, for a person.
+pub(crate) fn about_capture(path: &Path, error: &CaptureError) -> Failure {
+    let place = error.place().map_or_else(String::new, |place| format!(": {place}"));
+    let failure = Failure::failure(error).at(format!("{}{place}", path.display()));
+    match error.hint() {
+        Some(hint) => failure.hint(hint),
+        None => failure,
     }
 }
 
