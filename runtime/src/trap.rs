@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 macro_rules! traps {
-    ($($(#[$doc:meta])* $name:ident = $code:literal, $message:literal;)*) => {
+    ($($(#[$doc:meta])* $name:ident = $code:literal, $tag:literal, $message:literal;)*) => {
         /// Reason of a trap. The numbers are part of the ABI of generated code; 0 means "no trap".
         #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
         #[non_exhaustive]
@@ -17,6 +17,11 @@ macro_rules! traps {
             #[must_use]
             pub fn from_code(code: u32) -> Option<Self> {
                 match code { $($code => Some(Self::$name),)* _ => None }
+            }
+            /// Stable name, for scripts.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$name => $tag),* }
             }
             /// Number that generated code stores.
             #[must_use]
@@ -33,21 +38,29 @@ macro_rules! traps {
 
 traps! {
     /// The fuel given to the run is used up.
-    Fuel = 1, "out of fuel";
+    Fuel = 1, "fuel", "out of fuel";
     /// More nested calls than the limit.
-    CallDepth = 2, "too many nested calls";
+    CallDepth = 2, "call_depth", "too many nested calls";
     /// A host helper panicked; the panic message is kept with the trap.
-    HelperPanic = 3, "a host helper panicked";
+    HelperPanic = 3, "helper_panic", "a host helper panicked";
     /// The interpreter refused a memory access (never happens to a verified program).
-    Access = 4, "invalid memory access";
+    Access = 4, "access", "invalid memory access";
     /// The program called a helper that nobody bound.
-    HelperMissing = 5, "call to an unbound helper";
+    HelperMissing = 5, "helper_missing", "call to an unbound helper";
     /// A fact that the verifier proved does not hold (a bug; only with fact checking on).
-    FactViolated = 6, "a proven fact does not hold";
+    FactViolated = 6, "fact_violated", "a proven fact does not hold";
     /// The interpreter reached an instruction that is not part of the program.
-    InvalidInsn = 7, "control left the program";
+    InvalidInsn = 7, "invalid_insn", "control left the program";
     /// The interpreter refused a helper's argument.
-    Argument = 8, "invalid helper argument";
+    Argument = 8, "argument", "invalid helper argument";
     /// The run's time is over.
-    Time = 9, "out of time";
+    Time = 9, "time", "out of time";
+    /// The interpreter stopped a program without a proof: it reads what it never wrote.
+    Uninitialised = 10, "uninitialised", "a register is read before anything was written to it";
+    /// Likewise: the program type does not allow this result.
+    ReturnValue = 11, "return_value", "the return value is out of range";
+    /// Likewise: what was taken was not given back.
+    Unreleased = 12, "unreleased", "the program ends while it holds a reference";
+    /// Likewise: the stack is accessed in naturally aligned words only.
+    Misaligned = 13, "misaligned", "misaligned stack access";
 }

@@ -132,9 +132,28 @@ impl Engine {
     /// # Errors
     /// The program cannot be loaded, and why.
     pub fn load_from(&self, program: Program, object: Option<&Object>) -> Result<Collection, Error> {
+        self.load_with(program, object, &[])
+    }
+
+    /// As [`load_from`](Self::load_from), with other programs of the object behind it: those that fills name.
+    ///
+    /// # Errors
+    /// A program cannot be loaded, and why.
+    pub fn load_with(
+        &self,
+        program: Program,
+        object: Option<&Object>,
+        others: &[&str],
+    ) -> Result<Collection, Error> {
         let Some(object) = object else { return self.load_linked(vec![program]) };
         let entries = object.map_entries();
-        let programs = with_targets(object, vec![(program, Duration::ZERO)], &self.shared.link)?;
+        let mut programs = vec![(program, Duration::ZERO)];
+        for &name in others {
+            if !programs.iter().any(|(program, _)| program.name == name) {
+                programs.push(link_one(object, name, &self.shared.link)?);
+            }
+        }
+        let programs = with_targets(object, programs, &self.shared.link)?;
         let again = programs.clone();
         self.load_by_choice(|| self.load_user(programs, entries), || self.load_kernel(again, entries))
     }
@@ -228,6 +247,11 @@ impl Engine {
         link: Duration,
         maps: &Arc<[Box<RuntimeHandle>]>,
     ) -> Result<Loaded, Error> {
+        if self.shared.unverified {
+            let body = interpreted(&program, maps)?;
+            let times = LoadTimes { link, ..LoadTimes::default() };
+            return Ok(Loaded::new(Arc::clone(&self.shared), Arc::new(program), body, times));
+        }
         let name = program.name.clone();
         let start = Instant::now();
         let verified = verify::verify(program, &self.shared.verify).map_err(|failure| match failure {
@@ -236,7 +260,7 @@ impl Engine {
         })?;
         let mut times = LoadTimes { link, verify: start.elapsed(), ..LoadTimes::default() };
         let body = if self.shared.choice == Choice::Interpreter {
-            interpreted(&verified, maps)?
+            interpreted(verified.program(), maps)?
         } else {
             self.compiled(&verified, maps, &mut times)?
         };
@@ -287,7 +311,7 @@ impl Engine {
             let program = verified.program().name.clone();
             return Err(Error::Unsupported { program, what: "native code (feature `jit`)".to_owned() });
         }
-        interpreted(verified, maps)
+        interpreted(verified.program(), maps)
     }
 
     #[cfg(feature = "kernel")]
@@ -426,9 +450,8 @@ fn put(
     outer.update(&index.to_ne_bytes(), &held.as_raw_fd().to_ne_bytes(), 0)
 }
 
-/// The checked reference engine over a verified program.
-fn interpreted(verified: &Verified, maps: &Arc<[Box<RuntimeHandle>]>) -> Result<Body, Error> {
-    let program = verified.program();
+/// The checked reference engine over a program.
+fn interpreted(program: &Program, maps: &Arc<[Box<RuntimeHandle>]>) -> Result<Body, Error> {
     let helpers = |id| beelift_runtime::helper::by_id(id);
     InterpProgram::new(Arc::new(program.clone()), Arc::clone(maps), &helpers)
         .map(Body::Interp)

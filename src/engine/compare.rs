@@ -10,7 +10,8 @@ use std::sync::Arc;
 use beelift_runtime::environment::{Environment, FixedEnvironment};
 use beelift_runtime::map::MapKind;
 
-use super::maps::{Contents, Element};
+use super::fill::Fill;
+use super::maps::Contents;
 use super::record::{Input, Record};
 use super::{Backend, Choice, Collection, EngineBuilder, Error};
 use crate::elf::Object;
@@ -24,8 +25,8 @@ pub struct Trial<'a> {
     pub object: Option<&'a Object>,
     /// Inputs, in order; maps persist from one to the next.
     pub inputs: &'a [Input],
-    /// Elements put into maps before the first run: map name, key, value.
-    pub elements: &'a [(String, Vec<u8>, Element)],
+    /// Elements put into maps before the first run.
+    pub elements: &'a [Fill],
     /// What clocks show and which number is random.
     pub environment: FixedEnvironment,
 }
@@ -130,7 +131,8 @@ impl Trial<'_> {
         };
         let environment: Arc<dyn Environment> = Arc::new(self.environment.clone());
         let engine = builder.backend(choice).environment(environment).deterministic(true).build()?;
-        let collection = engine.load_from(self.program.clone(), self.object)?;
+        let others: Vec<&str> = self.elements.iter().filter_map(Fill::program).collect();
+        let collection = engine.load_with(self.program.clone(), self.object, &others)?;
         self.run_loaded(&collection, left_out)
     }
 
@@ -139,9 +141,7 @@ impl Trial<'_> {
         collection: &Collection,
         left_out: &[Option<&'static str>],
     ) -> Result<Outcome, Error> {
-        for (map, key, element) in self.elements {
-            collection.map(map)?.update(key, element, 0)?;
-        }
+        collection.fill(self.elements)?;
         let program = &collection.programs()[0];
         let _pinned = program.pin_for_comparison()?;
         let mut records = Vec::with_capacity(self.inputs.len());

@@ -140,6 +140,9 @@ pub enum Error {
     /// No memory for an input.
     #[error("{0}")]
     Memory(String),
+    /// Programs without a proof were asked for on a backend that does not check them.
+    #[error("only the interpreter runs programs without a proof")]
+    Unverified,
     /// All CPU slots are taken by runs that go on.
     #[error("more runs at once than CPU slots ({slots})")]
     NoCpuSlot {

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use beelift_runtime::map::ringbuf::RingbufMap;
-use beelift_runtime::map::{Map, MapDef, MapError, MapKind, UpdateFlags};
+use beelift_runtime::map::{Map, MapDef, MapError, MapKind, MapOfMaps, UpdateFlags};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::compare::{evicts, hex};
@@ -208,6 +208,30 @@ impl MapHandle {
                     return Err(self.failed("set_program", MapError::Invalid));
                 };
                 Ok(map.update(&index.to_ne_bytes(), &target.as_fd().as_raw_fd().to_ne_bytes(), 0)?)
+            }
+        }
+    }
+
+    /// Stores a map as an element of a map of maps.
+    ///
+    /// # Errors
+    /// Another kind of map, a key of another size, a map of another shape than the inner ones.
+    pub fn set_map(&self, key: &[u8], inner: &Self) -> Result<(), Error> {
+        self.check_size("key", key.len(), self.def().key_size as usize)?;
+        let failed = |error| self.failed("set_map", error);
+        match (&self.backing, &inner.backing) {
+            (Backing::User(outer), Backing::User(inner)) => {
+                let outer = outer.as_any().downcast_ref::<MapOfMaps>();
+                outer
+                    .ok_or(MapError::Invalid)
+                    .and_then(|outer| outer.set(key, Arc::clone(inner), 0))
+                    .map_err(failed)
+            }
+            #[cfg(feature = "kernel")]
+            (Backing::Kernel(outer, _), Backing::Kernel(inner, _)) => Ok(outer.update_map(key, inner, 0)?),
+            #[cfg(feature = "kernel")]
+            (Backing::User(_), Backing::Kernel(..)) | (Backing::Kernel(..), Backing::User(_)) => {
+                Err(failed(MapError::Invalid))
             }
         }
     }

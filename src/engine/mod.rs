@@ -8,6 +8,7 @@
 mod collection;
 pub mod compare;
 mod error;
+mod fill;
 mod maps;
 mod program;
 mod record;
@@ -20,6 +21,7 @@ use beelift_runtime::environment::{Environment, HostEnvironment};
 
 pub use collection::{Collection, LoadTimes};
 pub use error::Error;
+pub use fill::{Content, Fill};
 pub use maps::{Contents, Element, MapHandle, TypedMap};
 pub use program::{Backend, Loaded, Runner};
 pub use record::{Input, Record};
@@ -76,6 +78,8 @@ pub(crate) struct Shared {
     pub(crate) deterministic: bool,
     #[cfg_attr(not(feature = "jit"), expect(dead_code, reason = "only native code checks facts"))]
     pub(crate) check_facts: bool,
+    /// Programs are not verified: the interpreter checks what they do.
+    pub(crate) unverified: bool,
     #[cfg(feature = "jit")]
     pub(crate) target: crate::codegen::Target,
     #[cfg(feature = "jit")]
@@ -123,6 +127,7 @@ pub struct EngineBuilder {
     fuel: u64,
     deterministic: bool,
     check_facts: bool,
+    unverified: bool,
 }
 
 impl Default for EngineBuilder {
@@ -136,6 +141,7 @@ impl Default for EngineBuilder {
             fuel: u64::MAX,
             deterministic: false,
             check_facts: false,
+            unverified: false,
         }
     }
 }
@@ -184,11 +190,21 @@ impl EngineBuilder {
         self.check_facts = check;
         self
     }
+    /// Runs programs that no verifier has seen: only for [`Choice::Interpreter`], which checks every access, and then
+    /// the rules of [`interp::Monitor`](crate::interp::Monitor) as well. A broken rule is a trap.
+    #[must_use]
+    pub fn unverified(mut self, unverified: bool) -> Self {
+        self.unverified = unverified;
+        self
+    }
     /// The engine.
     ///
     /// # Errors
-    /// This machine has no code generator.
+    /// This machine has no code generator; a backend that runs no unverified programs.
     pub fn build(self) -> Result<Engine, Error> {
+        if self.unverified && self.choice != Choice::Interpreter {
+            return Err(Error::Unverified);
+        }
         let environment = match self.environment {
             Some(environment) => environment,
             None => Arc::new(HostEnvironment::default()),
@@ -201,6 +217,7 @@ impl EngineBuilder {
             fuel: self.fuel,
             deterministic: self.deterministic,
             check_facts: self.check_facts,
+            unverified: self.unverified,
             #[cfg(feature = "jit")]
             target: crate::codegen::Target::host()
                 .map_err(|error| Error::Codegen { program: String::new(), error })?,

@@ -18,7 +18,7 @@ use super::collection::LoadTimes;
 use super::error::Error;
 use super::record::{Input, Record};
 use super::tail;
-use crate::interp::InterpProgram;
+use crate::interp::{InterpProgram, Monitor};
 use crate::isa::{Callee, Insn};
 use crate::link::{Program, Trap};
 
@@ -213,9 +213,12 @@ impl Loaded {
         let cx = ExecContext::new(self.host(cpu, &effects), context, entry.r1, interp.maps(), None);
         let mut regions = Regions::new(interp.maps());
         context.regions(&mut regions);
-        interp
-            .run(&cx, regions, entry)
-            .map_err(|trap| Error::Trap(Box::new(trap_of_target(&effects).unwrap_or(trap))))
+        let result = if self.shared.unverified {
+            interp.run_observed(&cx, regions, entry, &mut Monitor::new(&self.program))
+        } else {
+            interp.run(&cx, regions, entry)
+        };
+        result.map_err(|trap| Error::Trap(Box::new(trap_of_target(&effects).unwrap_or(trap))))
     }
 
     /// A CPU slot, if a run needs one.

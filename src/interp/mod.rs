@@ -12,6 +12,7 @@
 mod call;
 mod callback;
 mod memory;
+mod monitor;
 mod run;
 #[cfg(test)]
 mod tests;
@@ -19,15 +20,17 @@ mod tests;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use beelift_runtime::TrapKind;
 use beelift_runtime::abi::ExecContext;
 use beelift_runtime::ctx::{ContextLayout, Entry, ProgramType};
 use beelift_runtime::helper::{self, Helper, TailCall};
 use beelift_runtime::map::{Map, MapHandle, MapOfMaps};
-use beelift_runtime::mem::{OutOfMemory, Regions, SharedBytes};
+use beelift_runtime::mem::{OutOfMemory, RegionKind, Regions, SharedBytes};
 
 use crate::isa::effects;
 use crate::isa::{Callee, Const64, Insn, InsnId, MapSlot, Pc, Reg, Size};
 use crate::link::{Program, Trap};
+pub use monitor::Monitor;
 
 /// Frames of one call chain, as in the kernel.
 pub const MAX_FRAMES: usize = 8;
@@ -71,15 +74,52 @@ pub struct InterpProgram {
     stacks: Mutex<Vec<SharedBytes>>,
 }
 
+/// A run just before an instruction.
+#[derive(Clone, Copy)]
+pub struct Moment<'a> {
+    /// The instruction.
+    pub at: InsnId,
+    /// r0 to r10.
+    pub registers: &'a [u64; Reg::COUNT],
+    /// Calls in progress: 0 in the program itself.
+    pub depth: usize,
+    regions: &'a Regions<'a>,
+}
+
+impl Moment<'_> {
+    /// A register.
+    #[must_use]
+    pub fn get(&self, reg: Reg) -> u64 {
+        self.registers[reg.index()]
+    }
+    /// What memory of the program an address is in.
+    #[must_use]
+    pub fn region(&self, address: u64) -> Option<RegionKind> {
+        self.regions.kind_of(address)
+    }
+    /// Bytes that the program may read.
+    #[must_use]
+    pub fn read(&self, address: u64, len: usize) -> Option<Vec<u8>> {
+        let mut bytes = vec![0; len];
+        self.regions.copy_out(address, &mut bytes).ok()?;
+        Some(bytes)
+    }
+}
+
 /// Looks at every instruction before it is executed.
 pub trait Observer {
-    /// `registers` are r0 to r10 before the instruction `at`; `depth` is 0 in the program itself.
-    fn before(&mut self, at: InsnId, registers: &[u64; Reg::COUNT], depth: usize);
+    /// The run is about to execute an instruction.
+    ///
+    /// # Errors
+    /// The run stops here with that trap.
+    fn before(&mut self, moment: &Moment<'_>) -> Result<(), TrapKind>;
 }
 
 /// Looks at nothing.
 impl Observer for () {
-    fn before(&mut self, _at: InsnId, _registers: &[u64; Reg::COUNT], _depth: usize) {}
+    fn before(&mut self, _moment: &Moment<'_>) -> Result<(), TrapKind> {
+        Ok(())
+    }
 }
 
 impl InterpProgram {

@@ -12,7 +12,7 @@ use beelift_runtime::mem::Fault;
 use super::call::{self, Refusal};
 use super::callback::{self, Calling};
 use super::memory::Memory;
-use super::{InterpProgram, MAX_FRAMES, Observer};
+use super::{InterpProgram, MAX_FRAMES, Moment, Observer};
 use crate::isa::limits::{MAY_GOTO_BUDGET, function_address, function_at};
 use crate::isa::semantics::{Concrete, alu, compare, swap};
 use crate::isa::{AtomicOp, Callee, Const64, Insn, InsnId, Operand, Reg, Sign};
@@ -71,7 +71,11 @@ pub(super) fn run(
         let Some(&insn) = interp.program.insns.get(at.index()) else {
             break Refusal { kind: TrapKind::InvalidInsn, fault: None };
         };
-        observer.before(at, &run.registers, run.callers.len());
+        let moment =
+            Moment { at, registers: &run.registers, depth: run.callers.len(), regions: run.memory.regions() };
+        if let Err(kind) = observer.before(&moment) {
+            break trap(kind);
+        }
         at = match run.step(at, insn) {
             Ok(Step::Next) => at.next(),
             Ok(Step::To(to)) => to,
@@ -84,7 +88,7 @@ pub(super) fn run(
     let callers: Vec<_> = run.callers.iter().rev().map(|frame| frame.call).collect();
     let trap = Trap::new(&interp.program, refusal.kind, at, &callers);
     Err(match refusal.fault {
-        Some(fault) => trap.with_fault(fault),
+        Some(fault) => trap.with_fault(fault, run.memory.regions().place(fault.address)),
         None => trap,
     })
 }

@@ -4,7 +4,7 @@
 #![forbid(unsafe_code)]
 
 use beelift_runtime::TrapKind;
-use beelift_runtime::mem::Fault;
+use beelift_runtime::mem::{Fault, Place};
 
 use super::{LineInfo, Program};
 use crate::isa::{InsnId, Pc};
@@ -20,6 +20,8 @@ pub struct Trap {
     pub source: Option<LineInfo>,
     /// The memory access that was refused, with [`TrapKind::Access`] and [`TrapKind::Argument`].
     pub fault: Option<Fault>,
+    /// What that access came close to.
+    pub place: Option<Place>,
     /// The call chain, innermost first: the first entry is `at` itself.
     pub backtrace: Vec<TrapFrame>,
 }
@@ -44,7 +46,8 @@ impl Trap {
         let frame = |insn: InsnId| {
             let last = InsnId(program.insns.len().saturating_sub(1) as u32); // An `InsnId` is 32 bits wide.
             let insn = insn.min(last);
-            let sub = program.subprograms.iter().rfind(|sub| sub.entry <= insn);
+            // The first one is the program itself.
+            let sub = program.subprograms.iter().skip(1).rfind(|sub| sub.entry <= insn);
             TrapFrame {
                 subprogram: sub.map_or_else(|| program.name.clone(), |sub| sub.name.clone()),
                 at: program.pcs.get(insn.index()).copied().unwrap_or_default(),
@@ -52,21 +55,40 @@ impl Trap {
             }
         };
         let backtrace: Vec<_> = std::iter::once(at).chain(callers.iter().copied()).map(frame).collect();
-        Self { kind, at: backtrace[0].at, source: backtrace[0].source.clone(), fault: None, backtrace }
+        Self {
+            kind,
+            at: backtrace[0].at,
+            source: backtrace[0].source.clone(),
+            fault: None,
+            place: None,
+            backtrace,
+        }
     }
 
     /// With the access that was refused.
     #[must_use]
-    pub fn with_fault(self, fault: Fault) -> Self {
-        Self { fault: Some(fault), ..self }
+    pub fn with_fault(self, fault: Fault, place: Place) -> Self {
+        Self { fault: Some(fault), place: Some(place), ..self }
+    }
+
+    /// The access that was refused, in words: `write of 8 bytes at packet+60, where there are 64 bytes`.
+    #[must_use]
+    pub fn access(&self) -> Option<String> {
+        let Fault { len, write, .. } = self.fault?;
+        let direction = if write { "write" } else { "read" };
+        let bytes = if len == 1 { "byte" } else { "bytes" };
+        Some(match &self.place {
+            Some(place) => format!("{direction} of {len} {bytes} at {place}"),
+            None => self.fault?.to_string(),
+        })
     }
 }
 
 impl std::fmt::Display for Trap {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} at pc {}", self.kind, self.at)?;
-        if let Some(fault) = &self.fault {
-            write!(f, ": {fault}")?;
+        if let Some(access) = self.access() {
+            write!(f, ": {access}")?;
         }
         for frame in &self.backtrace {
             write!(f, "\n  in {} at pc {}", frame.subprogram, frame.at)?;

@@ -16,7 +16,10 @@ pub(crate) fn captures(data: &[u8]) {
             written_and_read(&frames, Format::Pcap, Duration::from_micros(1));
             written_and_read(&frames, Format::Pcapng, Duration::from_nanos(1));
         }
-        Err(error) => assert!(!matches!(error, CaptureError::Io(_)), "a slice has no trouble: {error}"),
+        Err(error) => {
+            let said = (error.to_string(), error.place(), error.hint());
+            assert!(!matches!(error, CaptureError::Io(_)), "a slice has no trouble: {said:?}");
+        }
     }
 }
 

@@ -85,6 +85,7 @@ fn example(name: &str) -> Vec<u8> {
 }
 
 const FIREWALL: &str = "examples/firewall.bpf.o";
+const GLOBALS: &str = "tests/cases/elf/globals.bpf.o";
 
 #[test]
 fn verify_accepts_the_examples() {
@@ -187,6 +188,22 @@ fn globals_are_set_by_type() {
     set("trap_port=many").status(1).says("`many` is no value of");
     set("nothing=1").status(1).says("no global variable `nothing`").says("trap_port");
     set("trap_port").status(2).says("NAME=VALUE");
+    let compound = |value: &str| beelift(&["inspect", GLOBALS, "--json", "--set", value]);
+    let shown = |value: &str, name: &str| {
+        let value = compound(value).status(0).json();
+        let globals = value["globals"].as_array().expect("globals").clone();
+        globals.into_iter().find(|global| global["name"] == name).expect("the global")["value"].clone()
+    };
+    let config = shown(r#"config={"limit": 12, "name": [1, 2], "label": "eth0"}"#, "config");
+    assert_eq!(config, "{ .limit = 12, .name = [1, 2, 0, 0, 0, 0], .label = \"eth0\" }");
+    assert_eq!(shown("ports=[22, 53]", "ports"), "[22, 53, 0]");
+    compound(r#"config={"limt": 12}"#)
+        .status(1)
+        .says_json("no member `limt`")
+        .says_json("limit, name, label");
+    compound("ports=[22, 65536]").status(1).says_json("[1]: 65536 does not fit");
+    compound("config=7").status(1).says_json("an object like");
+    compound("config=hex:00").status(1).says_json("1 bytes");
     let value = beelift(&["inspect", FIREWALL, "--set", "trap_port=2323", "--json"]).status(0).json();
     let globals = value["globals"].as_array().expect("globals");
     let port = globals.iter().find(|global| global["name"] == "trap_port").expect("the global");

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use beelift::engine::compare::Trial;
-use beelift::engine::{Backend, Element, Input, Record};
+use beelift::engine::{Backend, Fill, Input, Record};
 use beelift::link::{LinkOptions, link};
 use beelift::{Engine, FixedEnvironment, Object};
 
@@ -33,19 +33,19 @@ pub(crate) fn frames() -> Vec<Input> {
 }
 
 /// Rules that make the branches reachable which an empty map leaves out.
-fn elements(example: &str) -> Vec<(String, Vec<u8>, Element)> {
+fn elements(example: &str) -> Vec<Fill> {
     match example {
         "firewall" => vec![
-            ("services".to_owned(), vec![0, 80, 6, 0], Element::Value(vec![0, 0, 0, 0])),
-            ("services".to_owned(), vec![1, 187, 6, 0], Element::Value(vec![1, 0, 0, 0])),
-            ("blocked_v4".to_owned(), vec![24, 0, 0, 0, 198, 51, 100, 0], Element::Value(vec![0; 8])),
+            Fill::value("services", &[0, 80, 6, 0], &[0, 0, 0, 0]),
+            Fill::value("services", &[1, 187, 6, 0], &[1, 0, 0, 0]),
+            Fill::value("blocked_v4", &[24, 0, 0, 0, 198, 51, 100, 0], &[0; 8]),
         ],
         _ => Vec::new(),
     }
 }
 
 /// Runs an example on the engines that are here and gives the first one's records.
-fn agree(example: &str, path: &Path, elements: &[(String, Vec<u8>, Element)]) -> Vec<Record> {
+fn agree(example: &str, path: &Path, elements: &[Fill]) -> Vec<Record> {
     let program = link(&object(path), example, &LinkOptions::default()).expect("links");
     let inputs = frames();
     let trial = Trial {

@@ -5,7 +5,7 @@ use super::proto::{ArgKind, MemAccess};
 use super::registry::Helper;
 use crate::abi::{ExecContext, HelperFn};
 use crate::ctx::ProgramType;
-use crate::map::{Map, MapHandle};
+use crate::map::{Map, MapHandle, MapOfMaps};
 use crate::mem::{Fault, RegionKind, Regions, WordSize};
 
 /// Longest constant string.
@@ -82,10 +82,16 @@ pub(super) fn arguments(
     Ok(function)
 }
 
-/// The program's map whose handle lies at `address`.
+/// The program's map whose handle lies at `address`, inner maps included.
 fn find_map(maps: &[Box<MapHandle>], address: u64) -> Option<&dyn Map> {
-    let handle = maps.iter().find(|handle| handle_address(handle) == address)?;
-    Some(&*handle.map)
+    maps.iter().find_map(|handle| {
+        if handle_address(handle) == address {
+            return Some(&*handle.map);
+        }
+        let outer = handle.map.as_any().downcast_ref::<MapOfMaps>()?;
+        let inner = outer.handles().find(|inner| handle_address(inner) == address)?;
+        Some(&*inner.map)
+    })
 }
 
 /// The value of a map register.

@@ -13,5 +13,5 @@ mod regions;
 mod slab;
 
 pub use bytes::{Bytes, BytesMut};
-pub use regions::{AtomicOp, AtomicSize, Fault, RegionKind, Regions, WordSize};
+pub use regions::{AtomicOp, AtomicSize, Fault, Place, RegionKind, Regions, WordSize};
 pub use slab::{OutOfMemory, SharedBytes, Slab};

@@ -3,10 +3,13 @@
 //! Every access is resolved to a registered [`Slab`] first, so a wrong address is a [`Fault`] and never undefined
 //! behaviour; nothing here is unsafe. What is registered is what a program of that run may touch (INV-2).
 
+mod place;
+
 use std::sync::atomic::Ordering::SeqCst;
 
 use super::{Bytes, BytesMut, Slab};
 use crate::map::{MapFlags, MapHandle};
+pub use place::Place;
 
 /// A refused access.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]

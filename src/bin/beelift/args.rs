@@ -54,7 +54,8 @@ pub(crate) struct Source {
     /// Program type, where the object does not tell (`xdp`, `sched_cls`, …).
     #[arg(long = "type", value_name = "TYPE")]
     pub(crate) prog_type: Option<String>,
-    /// Set a global variable before loading; decimal, 0x or `hex:` bytes. May be repeated.
+    /// Set a global variable before loading: a number (decimal or 0x), a name of its enumeration, JSON for structures
+    /// and arrays, or `hex:` and bytes. May be repeated.
     #[arg(long, value_name = "NAME=VALUE")]
     pub(crate) set: Vec<String>,
     /// BTF file to relocate against (CO-RE), instead of the built-in context types.
@@ -139,12 +140,19 @@ pub(crate) struct Run {
     /// Run each input this many times and report the time of one.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) repeat: u32,
-    /// Fill a map before running, from JSON: `[{"key":"hex","value":"hex"}]`. May be repeated.
-    #[arg(long = "map", value_name = "NAME=FILE")]
+    /// Fill a map before running, from JSON: `[{"key":…,"value":…}]`, hexadecimal digits or values of their types; a
+    /// value may be `{"program":NAME}` or `{"map":NAME}`. May be repeated.
+    #[arg(long = "map", value_name = "NAME=FILE|JSON")]
     pub(crate) map: Vec<String>,
+    /// Start with the maps of an earlier run: what `run --json --maps` printed.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) restore: Option<PathBuf>,
     /// Print the maps afterwards.
     #[arg(long)]
     pub(crate) maps: bool,
+    /// Run without a proof, on the interpreter, which checks every access and stops where a rule is broken.
+    #[arg(long)]
+    pub(crate) unverified: bool,
     /// Make native code check every fact of the verifier while it runs.
     #[arg(long)]
     pub(crate) check_facts: bool,

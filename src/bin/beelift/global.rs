@@ -1,4 +1,4 @@
-//! `--set NAME=VALUE`: a global variable's bytes from text, by its BTF type.
+//! `--set NAME=VALUE`: a global variable's bytes from text, by its BTF type. Structures and arrays are JSON.
 //!
 //! In: an object, an assignment. Out: the object with the variable set. A value that does not fit is an error, never
 //! cut.
@@ -9,6 +9,7 @@ use beelift::elf::Object;
 
 use crate::failure::Failure;
 use crate::input::from_hex;
+use crate::typed::{self, Target};
 
 /// Sets a variable.
 pub(crate) fn set(object: &mut Object, assignment: &str) -> Result<(), Failure> {
@@ -24,8 +25,15 @@ pub(crate) fn set(object: &mut Object, assignment: &str) -> Result<(), Failure> 
             false => failure.hint(format!("there are: {}", names.join(", "))),
         });
     };
-    let shape = Shape::of(object.btf().map(|btf| (&**btf, global.btf_type)), global.size);
-    let bytes = shape.bytes(text).map_err(|failure| failure.about(format_args!("--set {name}")))?;
+    let typed = object.btf().map(|btf| (&**btf, global.btf_type));
+    let shape = Shape::of(typed, global.size);
+    let compound = matches!(shape.scalar, Scalar::Compound) && typed.is_some();
+    let bytes = if compound && !text.starts_with("hex:") {
+        let what = format!("--set {name}");
+        Target { what: &what, size: global.size as usize, typed }.bytes(&typed::word(text))?
+    } else {
+        shape.bytes(text).map_err(|failure| failure.about(format_args!("--set {name}")))?
+    };
     object.set_global(name, &bytes).map_err(Failure::failure)
 }
 

@@ -24,10 +24,13 @@ mod maps;
 mod names;
 mod output;
 mod plot;
+mod replay;
 mod report;
 mod run;
+mod saved;
 mod source;
 mod statistics;
+mod typed;
 mod verify;
 
 use std::process::ExitCode;

@@ -125,8 +125,8 @@ fn last_state(log: &VerifierLog) -> &str {
 pub(crate) fn trap(trap: &Trap) -> String {
     let mut report = Report::new(trap.kind.to_string(), Some("trap"));
     report.line = trap.source.clone();
-    if let Some(fault) = &trap.fault {
-        report.note(fault.to_string());
+    if let Some(access) = trap.access() {
+        report.note(access);
     }
     for frame in &trap.backtrace {
         let line = frame.source.as_ref().map(|line| format!(", {}:{}", line.file, line.line));
@@ -138,6 +138,32 @@ pub(crate) fn trap(trap: &Trap) -> String {
         ));
     }
     report.render()
+}
+
+/// A trap as the `trap` of JSON.
+pub(crate) fn trap_json(trap: &Trap) -> Value {
+    let source = |line: &Option<LineInfo>| line.as_ref().map(line_json);
+    let backtrace: Vec<Value> = trap
+        .backtrace
+        .iter()
+        .map(|frame| json!({ "subprogram": frame.subprogram, "at": frame.at.0, "source": source(&frame.source) }))
+        .collect();
+    let access = trap.fault.map(|fault| {
+        json!({
+            "address": format!("{:#x}", fault.address),
+            "len": fault.len,
+            "write": fault.write,
+            "place": trap.place.as_ref().map(ToString::to_string),
+        })
+    });
+    json!({
+        "kind": trap.kind.name(),
+        "message": trap.kind.to_string(),
+        "at": trap.at.0,
+        "source": source(&trap.source),
+        "access": access,
+        "backtrace": backtrace,
+    })
 }
 
 /// A report in the making.

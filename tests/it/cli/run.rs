@@ -133,6 +133,30 @@ fn broken_captures_say_where() {
     long[24 + 8..24 + 12].copy_from_slice(&u32::MAX.to_le_bytes());
     long[24 + 12..24 + 16].copy_from_slice(&u32::MAX.to_le_bytes());
     run(&Scratch::new("long.pcap", long)).status(1).says("packet 1");
+    beelift(&["run", FIREWALL, "--pcap", "examples"]).status(1).says("examples: ").says("directory");
+    // A frame longer than any interface delivers is named, one of 64 KiB runs.
+    let frame = vec![0; (256 << 10) + 1];
+    let long = |link, frames: &[&[u8]]| {
+        let mut capture = capture(link, frames);
+        capture[16..20].copy_from_slice(&u32::MAX.to_le_bytes());
+        capture
+    };
+    run(&Scratch::new("giant.pcap", long(1, &[&[0; 60], &frame])))
+        .status(1)
+        .says("giant.pcap: packet 2")
+        .says("a frame of 262145 bytes")
+        .says("up to 262144");
+    // Every place to cut a capture is a clear error or the end of a packet.
+    let small = capture(1, &[&[1; 14], &[], &[2; 60]]);
+    for len in 0..small.len() {
+        let cut = run(&Scratch::new(&format!("cut-{len}.pcap"), &small[..len]));
+        match len {
+            0..4 => cut.status(1).says("shorter than its magic number"),
+            4..24 => cut.status(1).says("ends inside its header"),
+            24 | 54 | 70 => cut.status(0),
+            _ => cut.status(1).says("ends inside a packet"),
+        };
+    }
 }
 
 #[test]
@@ -200,6 +224,107 @@ fn maps_are_filled_before() {
     let bad = Scratch::new("bad.json", "[{\"key\":");
     run(&format!("blocked_v4={}", bad.path())).status(1).says_json("bad.json");
     run("blocked_v4").status(2);
+}
+
+#[test]
+fn elements_are_given_by_type_and_on_the_command_line() {
+    let run = |map: &str| beelift(&["run", FIREWALL, "--packet", ARP, "--map", map, "--maps", "--json"]);
+    let value = run(r#"services=[{"key": {"port": 80, "protocol": 6}, "value": 1}]"#).status(0).json();
+    let entries = value["maps"]["services"]["entries"].as_array().expect("entries");
+    assert_eq!((&entries[0]["formatted"]["key"]["port"], entries.len()), (&80.into(), 1), "{entries:?}");
+    run(r#"services={"key": {"prt": 80}, "value": 1}"#)
+        .status(1)
+        .says_json("no member `prt`")
+        .says_json("port");
+    run(r#"services={"key": {"port": 65536}, "value": 1}"#).status(1).says_json("does not fit 16 bits");
+    run(r#"services={"value": 1}"#).status(1).says_json("`key` is missing").says_json("element 0");
+    run(r#"services={"key": "00500600"}"#).status(1).says_json("`value` is missing");
+    run(r#"services={"key": "00500600", "valu": 1}"#).status(1).says_json("`valu` is no part");
+    run("services=[7]").status(1).says_json("7 is no element");
+    run(r#"services={"key": "00500600", "values": 1}"#).status(1).says_json("one value for each CPU");
+    run(r#"services={"key": "005006", "value": 1}"#).status(1);
+}
+
+#[test]
+fn programs_and_maps_are_values() {
+    let tail = "tests/cases/calls/tail.bpf.o";
+    let maps = "tests/cases/elf/maps.bpf.o";
+    let run = |object: &str, program: &str, engine: &str, fill: &[&str]| {
+        let options = fill.iter().flat_map(|fill| ["--map", fill]);
+        let args = ["run", object, "-p", program, "--packet", ARP, "--json", "--engine", engine];
+        beelift(&args.into_iter().chain(options).collect::<Vec<_>>())
+    };
+    let mut engines = vec!["jit", "interpreter"];
+    if require::kernel("programs and maps as values in the kernel") {
+        engines.push("kernel");
+    }
+    for engine in engines {
+        let returns = |outcome: super::Outcome| outcome.status(0).json()["runs"][0]["return"].as_u64();
+        // `tree` makes two tail calls through element 0, whose results it adds to 1.
+        let leaf = r#"jumps={"key": 0, "value": {"program": "leaf"}}"#;
+        assert_eq!(returns(run(tail, "tree", engine, &[leaf])), Some(11), "{engine}");
+        // `use_maps` returns the first value of the map at element 0.
+        let inner = [r#"inner_b={"key": 0, "value": 7}"#, r#"outer={"key": 0, "value": {"map": "inner_b"}}"#];
+        assert_eq!(returns(run(maps, "use_maps", engine, &inner)), Some(7), "{engine}");
+    }
+    if require::kernel("programs as values on all engines") {
+        run(tail, "tree", "all", &[r#"jumps={"key": 0, "value": {"program": "leaf"}}"#]).status(0);
+    }
+    let jit = |object, program, fill| run(object, program, "jit", &[fill]);
+    jit(tail, "tree", r#"jumps={"key": 0, "value": {"program": "nobody"}}"#).status(1).says_json("nobody");
+    jit(tail, "tree", r#"jumps={"key": 9, "value": {"program": "leaf"}}"#).status(1).says_json("jumps");
+    jit(tail, "tree", r#"jumps={"key": 0, "value": "00000000"}"#)
+        .status(1)
+        .says_json("{\\\"program\\\": NAME}");
+    jit(maps, "use_maps", r#"outer={"key": 0, "value": {"map": "nothing"}}"#).status(1).says_json("nothing");
+    jit(maps, "use_maps", r#"outer={"key": 0, "value": {"map": "sizes"}}"#).status(1).says_json("outer");
+    jit(maps, "use_maps", r#"outer={"key": 0, "value": {"program": "tail_one"}}"#)
+        .status(1)
+        .says_json("is no value of a array_of_maps");
+}
+
+#[test]
+fn maps_of_an_earlier_run_are_where_the_next_one_starts() {
+    let run = |rest: &[&str]| {
+        let args = [&["run", FIREWALL, "--pcap", TRAFFIC, "--maps", "--json"], rest].concat();
+        beelift(&args).status(0)
+    };
+    let first = run(&[]);
+    let saved = Scratch::new("saved.json", &first.stdout);
+    let second = run(&["--restore", saved.path()]).json();
+    let packets = |value: &Value| {
+        let entries = value["maps"]["counters"]["entries"].as_array().expect("entries").clone();
+        let values =
+            entries.iter().flat_map(|entry| entry["formatted"]["value"].as_array().expect("per CPU").clone());
+        values.map(|value| value["packets"].as_u64().expect("a number")).sum::<u64>()
+    };
+    assert!(packets(&first.json()) > 0);
+    assert_eq!(packets(&second), 2 * packets(&first.json()));
+    let other = Scratch::new("other.json", "{}");
+    beelift(&["run", FIREWALL, "--packet", ARP, "--restore", other.path()]).status(1).says("--json --maps");
+    beelift(&["run", FIREWALL, "--packet", ARP, "--restore", "/no/such"]).status(1).says("/no/such");
+}
+
+#[test]
+fn programs_without_a_proof_run_checked() {
+    let file = Scratch::new("unproven.s", "r2 = *(u32 *)(r1 +0)\nr0 = *(u8 *)(r2 +14)\nexit\n");
+    let args = |packet| ["run", file.path(), "--type", "xdp", "--unverified", "--json", "--packet", packet];
+    let value = beelift(&args(ARP)).status(0).json();
+    assert_eq!(value["engine"], "interpreter");
+    let outcome = beelift(&args(&ARP[..28])).status(4);
+    let trap = outcome.json()["runs"][0]["trap"].clone();
+    assert_eq!((&trap["kind"], &trap["at"]), (&"access".into(), &1.into()), "{trap}");
+    assert_eq!((&trap["source"]["line"], &trap["access"]["len"]), (&2.into(), &1.into()), "{trap}");
+    assert_eq!(trap["access"]["place"], "packet+14, where there are 14 bytes");
+    assert_eq!(
+        (&trap["backtrace"][0]["at"], &trap["backtrace"][0]["subprogram"]),
+        (&1.into(), &"assembly".into())
+    );
+    beelift(&[&args(ARP)[..], &["--engine", "jit"]].concat()).status(2).says_json("only the interpreter");
+    // Rules beside memory safety.
+    let file = Scratch::new("unwritten.s", "r0 = r4\nexit\n");
+    let outcome = beelift(&["run", file.path(), "--type", "xdp", "--unverified", "--packet", ARP]).status(4);
+    outcome.says("before anything was written").says("unwritten.s:1");
 }
 
 #[test]
