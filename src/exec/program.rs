@@ -7,7 +7,7 @@ use beelift_runtime::TrapKind;
 use beelift_runtime::abi::TrapExit;
 use beelift_runtime::abi::{ExecContext, HelperFn, Host};
 use beelift_runtime::ctx::{Context, Entry, ProgramType};
-use beelift_runtime::helper::TailCall;
+use beelift_runtime::helper::{TailCall, release_lock};
 use beelift_runtime::map::MapHandle;
 
 use super::entry::{self, EntryFn};
@@ -79,7 +79,7 @@ impl JitProgram {
         let value = unsafe { self.enter(&cx, r1, r2) };
         match TrapKind::from_code(cx.trap.get()) {
             None => Ok(value),
-            Some(kind) => Err(NativeTrap { kind, insn: InsnId(cx.trap_insn.get()) }),
+            Some(kind) => Err(trapped(&cx, kind)),
         }
     }
 
@@ -99,7 +99,7 @@ impl JitProgram {
         cx.give_back(caller);
         Some(match TrapKind::from_code(cx.trap.get()) {
             None => Ok(value),
-            Some(kind) => Err(NativeTrap { kind, insn: InsnId(cx.trap_insn.get()) }),
+            Some(kind) => Err(trapped(&cx, kind)),
         })
     }
 
@@ -154,6 +154,13 @@ impl JitProgram {
             range.contains(&address).then(|| self.code.functions[index].insn_at(offset))?
         })
     }
+}
+
+/// The run has ended early: nothing that it held stays held.
+#[cold]
+fn trapped(cx: &ExecContext<'_>, kind: TrapKind) -> NativeTrap {
+    release_lock(cx);
+    NativeTrap { kind, insn: InsnId(cx.trap_insn.get()) }
 }
 
 impl std::fmt::Debug for JitProgram {

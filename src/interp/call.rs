@@ -41,12 +41,12 @@ pub(super) fn supported(helper: &Helper) -> Result<(), String> {
             | ArgKind::SizeOrZero
             | ArgKind::AllocSize
             | ArgKind::RingbufMem
-            | ArgKind::ConstStr => continue,
+            | ArgKind::ConstStr
+            | ArgKind::SpinLock
+            | ArgKind::Dynptr { .. }
+            | ArgKind::Sock { .. } => continue,
             ArgKind::Callback | ArgKind::StackOrNull => "callbacks",
-            ArgKind::SpinLock => "spin locks",
             ArgKind::Timer => "timers",
-            ArgKind::Dynptr { .. } => "dynptrs",
-            ArgKind::Sock { .. } => "sockets",
             ArgKind::BtfId { name, .. } => name,
             ArgKind::Kptr => "kptrs",
             ArgKind::PercpuBtfId => "per-CPU kernel variables",
@@ -79,6 +79,9 @@ pub(super) fn call(
                 | BadArgument::Unaligned(_)
                 | BadArgument::Unterminated(_)
                 | BadArgument::NotARecord(_)
+                | BadArgument::NotALock(_)
+                | BadArgument::NotADynptr(_)
+                | BadArgument::NotASocket(_)
                 | BadArgument::Unsupported => Refusal { kind: TrapKind::Argument, fault: None },
             }
         })?;

@@ -23,7 +23,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use beelift_runtime::TrapKind;
 use beelift_runtime::abi::ExecContext;
 use beelift_runtime::ctx::{ContextLayout, Entry, ProgramType};
-use beelift_runtime::helper::{self, Helper, TailCall};
+use beelift_runtime::helper::{self, Helper, TailCall, release_lock};
 use beelift_runtime::map::{Map, MapHandle, MapOfMaps};
 use beelift_runtime::mem::{OutOfMemory, RegionKind, Regions, SharedBytes};
 
@@ -235,8 +235,12 @@ impl InterpProgram {
             // A stack is a few pages; without them the process is about to end anyway.
             None => new_stack().expect("memory for the stack of a run"),
         };
+        let mut regions = regions;
+        regions.add_lent(cx.effects);
         let result =
             run::run(self, cx, memory::Memory::new(regions, &stack, self.layout, cx), entry, observer);
+        // Whatever the program did: nobody waits for it.
+        release_lock(cx);
         self.stacks.lock().unwrap_or_else(PoisonError::into_inner).push(stack);
         result
     }

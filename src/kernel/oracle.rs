@@ -58,10 +58,17 @@ pub struct Fixed {
     pub cpu: u32,
     /// `bpf_get_numa_node_id`
     pub numa_node: u32,
+    /// `bpf_get_current_pid_tgid`
+    pub pid_tgid: u64,
+    /// `bpf_get_current_uid_gid`
+    pub uid_gid: u64,
+    /// `bpf_get_current_cgroup_id`
+    pub cgroup_id: u64,
 }
 
-/// Helpers that [`Fixed::answer`] knows, ascending: clock, random number, CPU, NUMA node, ticks, other clocks.
-const FIXED: [u32; 8] = [5, 7, 8, 42, 118, 125, 160, 208];
+/// Helpers that [`Fixed::answer`] knows, ascending: clock, random number, CPU, task, NUMA node, cgroup, ticks, other
+/// clocks.
+const FIXED: [u32; 11] = [5, 7, 8, 14, 15, 42, 80, 118, 125, 160, 208];
 
 impl Fixed {
     /// The answers of an environment, asked once, on CPU 0.
@@ -76,6 +83,9 @@ impl Fixed {
             random_u32: environment.random_u32(),
             cpu: 0,
             numa_node: environment.numa_node(),
+            pid_tgid: environment.pid_tgid(),
+            uid_gid: environment.uid_gid(),
+            cgroup_id: environment.cgroup_id(),
         }
     }
 
@@ -86,7 +96,10 @@ impl Fixed {
             self.monotonic_ns,
             u64::from(self.random_u32),
             u64::from(self.cpu),
+            self.pid_tgid,
+            self.uid_gid,
             u64::from(self.numa_node),
+            self.cgroup_id,
             self.jiffies,
             self.boottime_ns,
             self.coarse_ns,

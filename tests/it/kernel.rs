@@ -119,6 +119,9 @@ fn fixed() -> Fixed {
         random_u32: 0x8000_0001,
         cpu: 0,
         numa_node: 3,
+        pid_tgid: 0,
+        uid_gid: 0,
+        cgroup_id: 0,
     }
 }
 

@@ -24,8 +24,14 @@ const ROWS: &[(&str, u8)] = &[
 const SIDEWAYS: &[(&str, &str)] = &[("elf", "btf"), ("codegen", "ir")];
 
 /// Where `unsafe` may stand.
-const ROOMS: &[&str] =
-    &["src/exec/", "src/kernel/sys.rs", "src/kernel/sys/", "runtime/src/mem/", "runtime/src/helper/shim.rs"];
+const ROOMS: &[&str] = &[
+    "src/exec/",
+    "src/kernel/sys.rs",
+    "src/kernel/sys/",
+    "runtime/src/mem/",
+    "runtime/src/helper/shim.rs",
+    "runtime/src/helper/shim/",
+];
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))

@@ -1,7 +1,9 @@
 //! The seam between a run and what it runs on.
 #![forbid(unsafe_code)]
 
-use super::{Frame, Packet, ProgramType};
+use std::cell::RefCell;
+
+use super::{Frame, Packet, ProgramType, Skb, Tunnel};
 use crate::mem::Regions;
 
 /// What a program finds in its first two registers.
@@ -33,6 +35,28 @@ pub trait Context: sealed::Sealed {
     /// The packet, to be read or replaced between runs.
     fn packet_mut(&mut self) -> Option<&mut Packet> {
         None
+    }
+    /// The socket buffer, for helpers that know more of it than its bytes.
+    #[doc(hidden)]
+    #[expect(private_interfaces, reason = "for helpers of this crate; the trait is sealed")]
+    fn skb(&self) -> Option<Skb<'_>> {
+        None
+    }
+    /// Tunnel metadata, where packets have some.
+    fn tunnel(&self) -> Option<&RefCell<Tunnel>> {
+        None
+    }
+    /// Index of the interface the packet is on; 0: the loopback.
+    fn ifindex(&self) -> u32 {
+        0
+    }
+    /// What `bpf_get_attach_cookie` gives.
+    fn attach_cookie(&self) -> u64 {
+        0
+    }
+    /// What `bpf_get_func_ip` gives.
+    fn function_address(&self) -> u64 {
+        0
     }
     /// The UAPI structure after the run, byte for byte as `ctx_out` of the kernel's test run.
     fn uapi(&self, out: &mut Vec<u8>);

@@ -13,6 +13,7 @@ mod packet;
 mod raw;
 mod skb;
 mod skb_fields;
+mod skb_state;
 mod sock;
 mod xdp;
 
@@ -24,6 +25,8 @@ pub use packet::{Frame, Packet, PacketTooLong};
 pub use raw::{MemoryContext, RawContext};
 pub use skb::SkbContext;
 pub use skb_fields::SkbNative;
+pub(crate) use skb_state::{ETH_P_802_2, ETH_P_802_3, ETH_P_802_3_MIN, ETH_P_IP, ETH_P_IPV6, Skb, skb_word};
+pub use skb_state::{Tunnel, TunnelKey, tunnel_flags};
 pub use xdp::{XdpContext, XdpNative};
 
 macro_rules! program_types {

@@ -36,6 +36,10 @@ pub struct RawContext {
     /// As large as the layout allows accesses, so that verified offsets are always inside.
     block: SharedBytes,
     len: usize,
+    /// What `bpf_get_attach_cookie` gives: the number that the program was attached with.
+    pub attach_cookie: u64,
+    /// What `bpf_get_func_ip` gives: the address that was traced.
+    pub function_address: u64,
 }
 
 impl RawContext {
@@ -53,7 +57,7 @@ impl RawContext {
         let block = SharedBytes::new(u64::from(size))?;
         let len = bytes.len().min(size as usize);
         block.write(0, &bytes[..len]);
-        Ok(Self { program_type, block, len })
+        Ok(Self { program_type, block, len, attach_cookie: 0, function_address: 0 })
     }
 
     /// The bytes, after a run as the program left them.
@@ -108,6 +112,14 @@ impl Context for RawContext {
         } else {
             regions.add(kind, &self.block);
         }
+    }
+
+    fn attach_cookie(&self) -> u64 {
+        self.attach_cookie
+    }
+
+    fn function_address(&self) -> u64 {
+        self.function_address
     }
 
     fn uapi(&self, out: &mut Vec<u8>) {

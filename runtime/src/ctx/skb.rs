@@ -1,6 +1,7 @@
 //! Runs over a packet as a socket buffer.
 #![forbid(unsafe_code)]
 
+use std::cell::RefCell;
 use std::mem::offset_of;
 
 use super::context::{Context, Entry, sealed::Sealed};
@@ -8,8 +9,9 @@ use super::packet::{ETH_HLEN as ETHERNET, Frame, Packet, word};
 use super::skb_fields::{
     BASE, CGROUP_SKB, FAMILY, IFINDEX, LEN, PKT_TYPE, PROTOCOL, SkbNative, TC, UAPI, WIRE_LEN, layout,
 };
-use super::{CtxField, FieldKind, ProgramType};
-use crate::mem::{RegionKind, Regions, WordSize};
+use super::skb_state::{ETH_P_802_2, ETH_P_802_3, ETH_P_802_3_MIN, ETH_P_IP, ETH_P_IPV6, Skb, skb_word};
+use super::{CtxField, FieldKind, ProgramType, Tunnel};
+use crate::mem::{RegionKind, Regions};
 
 /// Offset and size of the fields that the kernel's test run carries over; it leaves the others zero.
 const SHOWN: [(usize, usize); 10] =
@@ -30,6 +32,7 @@ pub struct SkbContext<'p> {
     uapi: [u8; UAPI],
     /// Whether the native structure is newer than `uapi`.
     entered: bool,
+    tunnel: RefCell<Tunnel>,
 }
 
 impl<'p> SkbContext<'p> {
@@ -37,7 +40,8 @@ impl<'p> SkbContext<'p> {
     /// `sched_cls` and `sched_act`) see it without its Ethernet header, which is in the packet again afterwards.
     #[must_use]
     pub fn new(packet: &'p mut Packet, program_type: ProgramType) -> Self {
-        let mut context = Self { packet, program_type, uapi: [0; UAPI], entered: false };
+        let mut context =
+            Self { packet, program_type, uapi: [0; UAPI], entered: false, tunnel: RefCell::default() };
         context.describe();
         context
     }
@@ -58,6 +62,12 @@ impl<'p> SkbContext<'p> {
     pub fn set_cb(&mut self, cb: &[u8; 20]) {
         self.take_over();
         self.uapi[48..68].copy_from_slice(cb);
+    }
+
+    /// Tunnel metadata: what the packet came with, and after a run what the program set.
+    #[must_use]
+    pub fn tunnel_mut(&mut self) -> &mut Tunnel {
+        self.tunnel.get_mut()
     }
 
     /// The frame.
@@ -128,12 +138,6 @@ impl<'p> SkbContext<'p> {
 const LOOPBACK: u64 = 1;
 const AF_INET: u64 = 2;
 const AF_INET6: u64 = 10;
-const ETH_P_802_3: u16 = 1;
-const ETH_P_802_2: u16 = 4;
-const ETH_P_IP: u16 = 0x0800;
-const ETH_P_IPV6: u16 = 0x86dd;
-/// Smaller numbers in the type field are lengths.
-const ETH_P_802_3_MIN: u16 = 0x0600;
 
 /// The protocol of a frame, in host byte order.
 fn protocol(frame: &[u8]) -> u16 {
@@ -177,8 +181,9 @@ impl Context for SkbContext<'_> {
         self.packet.enter_behind(self.hidden());
         let block = self.packet.block();
         block.write(u64::from(BASE), &self.uapi);
-        block.store(offset_of!(SkbNative, sk) as u64, WordSize::B8, 0);
-        block.store(offset_of!(SkbNative, flow_keys) as u64, WordSize::B8, 0);
+        let network = self.packet.frame().data() + ETHERNET - self.hidden();
+        // From `sk` on; no pointer leads anywhere, nothing is known of checksums.
+        block.store_words(offset_of!(SkbNative, sk) as u64, [0, 0, network, 0]);
         self.entered = true;
         Entry { r1: block.address(), r2: 0 }
     }
@@ -195,6 +200,19 @@ impl Context for SkbContext<'_> {
 
     fn packet_mut(&mut self) -> Option<&mut Packet> {
         Some(self.packet)
+    }
+
+    #[expect(private_interfaces, reason = "for helpers of this crate; the trait is sealed")]
+    fn skb(&self) -> Option<Skb<'_>> {
+        Some(Skb::new(self.packet.block()))
+    }
+
+    fn tunnel(&self) -> Option<&RefCell<Tunnel>> {
+        Some(&self.tunnel)
+    }
+
+    fn ifindex(&self) -> u32 {
+        Skb::new(self.packet.block()).number(skb_word::IFINDEX)
     }
 
     fn set_uapi(&mut self, bytes: &[u8]) {
@@ -226,6 +244,7 @@ impl Context for SkbContext<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mem::WordSize;
 
     /// An IPv4 header in an Ethernet frame of 60 bytes.
     fn frame() -> Vec<u8> {

@@ -36,6 +36,12 @@ pub struct SkbNative {
     pub sk: u64,
     /// Address of `flow_keys`.
     pub flow_keys: u64,
+    /// Address of the network header.
+    pub network: u64,
+    /// Layers whose checksums are known to be right.
+    pub checksums: u32,
+    /// Bits of `skb_state`.
+    pub state: u32,
 }
 
 const _: () = {
@@ -43,6 +49,11 @@ const _: () = {
     assert!(offset_of!(SkbNative, highest) as u64 == word::HIGHEST);
     assert!(offset_of!(SkbNative, moved) as u64 == word::MOVED);
     assert!(size_of::<SkbNative>() as u64 <= BLOCK);
+    // `enter` stores these as four words.
+    assert!(offset_of!(SkbNative, flow_keys) == offset_of!(SkbNative, sk) + 8);
+    assert!(offset_of!(SkbNative, network) == offset_of!(SkbNative, sk) + 16);
+    assert!(offset_of!(SkbNative, checksums) == offset_of!(SkbNative, sk) + 24);
+    assert!(offset_of!(SkbNative, state) == offset_of!(SkbNative, sk) + 28);
 };
 
 /// Native offset of the UAPI structure.

@@ -148,6 +148,10 @@ impl Context for XdpContext<'_> {
         Some(self.packet)
     }
 
+    fn ifindex(&self) -> u32 {
+        self.ingress_ifindex
+    }
+
     fn set_uapi(&mut self, bytes: &[u8]) {
         let fields =
             [(12, &mut self.ingress_ifindex), (16, &mut self.rx_queue_index), (20, &mut self.egress_ifindex)];

@@ -1,12 +1,17 @@
 //! Checks of a helper's arguments at run time, for the interpreter, which runs programs that nobody verified.
 #![forbid(unsafe_code)]
 
-use super::proto::{ArgKind, MemAccess};
+use super::dynptr;
+use super::proto::{ArgKind, DynptrKind, DynptrRole, MemAccess};
 use super::registry::Helper;
+use super::shim::parse_dynptr;
 use crate::abi::{ExecContext, HelperFn};
 use crate::ctx::ProgramType;
-use crate::map::{Map, MapHandle, MapOfMaps};
+use crate::map::{Map, MapHandle, MapOfMaps, SpecialKind};
 use crate::mem::{Fault, RegionKind, Regions, WordSize};
+
+/// `bpf_spin_lock`
+const SPIN_LOCK: u32 = 93;
 
 /// Longest constant string.
 const STRING_MAX: u64 = 4096;
@@ -50,6 +55,15 @@ pub enum BadArgument {
     /// Not a record of one of the program's ring buffers.
     #[error("{0:#x} is not a ring buffer record")]
     NotARecord(u64),
+    /// Not a spin lock of a map value, or not one that may be taken or given back now.
+    #[error("{0:#x} is not a lock to take or to give back")]
+    NotALock(u64),
+    /// Not a dynptr, or one of memory that is gone.
+    #[error("{0:#x} is not a dynptr of memory that is there")]
+    NotADynptr(u64),
+    /// Not a socket that a helper found.
+    #[error("{0:#x} is not a socket")]
+    NotASocket(u64),
     /// User space cannot serve arguments of this kind.
     #[error("arguments of this kind are not supported")]
     Unsupported,
@@ -76,6 +90,14 @@ pub(super) fn arguments(
             map = Some(find_map(cx.maps, value).ok_or(bad(BadArgument::NotAMap(value)))?);
             continue;
         }
+        if kind == ArgKind::SpinLock {
+            let held = cx.effects.lock();
+            let fits = if helper.id == SPIN_LOCK { held == 0 } else { held == value };
+            if !fits || !is_lock(cx.maps, value) {
+                return Err(bad(BadArgument::NotALock(value)));
+            }
+            continue;
+        }
         let next = registers.get(i + 1).copied().unwrap_or(0);
         argument(kind, value, next, map, cx, regions).map_err(bad)?;
     }
@@ -92,6 +114,32 @@ fn find_map(maps: &[Box<MapHandle>], address: u64) -> Option<&dyn Map> {
         let inner = outer.handles().find(|inner| handle_address(inner) == address)?;
         Some(&*inner.map)
     })
+}
+
+/// Whether a spin lock of a map value lies at an address.
+fn is_lock(maps: &[Box<MapHandle>], address: u64) -> bool {
+    let locks = |map: &dyn Map| map.def().fields.iter().any(|field| field.kind == SpecialKind::SpinLock);
+    let inside = maps.iter().any(|handle| locks(&*handle.map) && handle.map.contains(address, 4));
+    // A word of another field is as good a lock: programs that nobody verified hurt themselves only.
+    inside && address.is_multiple_of(4)
+}
+
+/// Whether a dynptr lies at an address, and its memory is the program's.
+fn is_dynptr(address: u64, wanted: DynptrKind, cx: &ExecContext<'_>, regions: &Regions<'_>) -> bool {
+    let Some(info) = regions.bytes(address, dynptr::SIZE).ok().and_then(parse_dynptr) else {
+        // None at all is fine: helpers look.
+        return regions.check(address, dynptr::SIZE, false).is_ok();
+    };
+    if wanted != DynptrKind::Any && wanted != info.kind {
+        return false;
+    }
+    match info.kind {
+        DynptrKind::Skb | DynptrKind::Xdp => cx.ctx.frame().is_some(),
+        DynptrKind::Any | DynptrKind::Local | DynptrKind::Ringbuf => {
+            let start = info.address.wrapping_add(u64::from(info.offset));
+            regions.check(start, u64::from(info.size), !info.read_only).is_ok()
+        }
+    }
 }
 
 /// The value of a map register.
@@ -166,12 +214,18 @@ fn argument(
             }
             Err(BadArgument::Unterminated(value))
         }
+        ArgKind::Dynptr { role: DynptrRole::Init, .. } => memory(dynptr::SIZE, true),
+        ArgKind::Dynptr { role: DynptrRole::Use | DynptrRole::Release, kind } => {
+            if is_dynptr(value, kind, cx, regions) { Ok(()) } else { Err(BadArgument::NotADynptr(value)) }
+        }
+        ArgKind::Sock { nullable, .. } => {
+            let allowed = (nullable && value == 0) || cx.effects.socket(value).is_some();
+            if allowed { Ok(()) } else { Err(BadArgument::NotASocket(value)) }
+        }
         ArgKind::Callback
         | ArgKind::StackOrNull
         | ArgKind::SpinLock
         | ArgKind::Timer
-        | ArgKind::Dynptr { .. }
-        | ArgKind::Sock { .. }
         | ArgKind::BtfId { .. }
         | ArgKind::Kptr
         | ArgKind::PercpuBtfId => Err(BadArgument::Unsupported),

@@ -2,9 +2,12 @@
 #![forbid(unsafe_code)]
 
 use std::any::Any;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
+use std::sync::Arc;
 
+use crate::environment::Socket;
 use crate::map::redirect::Target;
+use crate::mem::Slab;
 
 /// Where the program asked a packet to go; meaningful when the result is the redirect action.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -27,6 +30,45 @@ pub enum Redirect {
         /// What the key leads to; `None` for a broadcast.
         target: Option<Target>,
     },
+    /// `bpf_redirect_neigh`: out of an interface, with link addresses that are to be found.
+    Neighbour {
+        /// Interface index.
+        ifindex: u32,
+        /// Next hop (family, then 4 or 16 bytes of address); without one the packet's own destination.
+        next_hop: Option<(u32, [u8; 16])>,
+    },
+    /// `bpf_redirect_peer`: into the namespace of the interface's peer.
+    Peer {
+        /// Interface index.
+        ifindex: u32,
+    },
+}
+
+/// A copy of the packet that `bpf_clone_redirect` sent.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SentPacket {
+    /// Interface index.
+    pub ifindex: u32,
+    /// Flags as given (1: as if it came in there).
+    pub flags: u64,
+    /// Its bytes at that moment.
+    pub bytes: Vec<u8>,
+}
+
+/// What few runs need.
+#[derive(Default, Debug)]
+struct Rare {
+    retval: Cell<i32>,
+    sent: RefCell<Vec<SentPacket>>,
+    assigned: Cell<Option<u32>>,
+    sockets: OnceCell<Box<Lent>>,
+}
+
+/// A socket that a run keeps until its end, and the next one: addresses given to the program stay valid.
+#[derive(Debug)]
+struct Lent {
+    socket: Arc<Socket>,
+    next: OnceCell<Box<Lent>>,
 }
 
 /// Scratch of one run, reused for the next: helpers write it, the engine reads it afterwards.
@@ -35,14 +77,15 @@ pub struct Effects {
     redirect: Cell<Option<Redirect>>,
     panic: RefCell<Option<Box<str>>>,
     trap: RefCell<Option<Box<dyn Any + Send>>>,
+    /// Address of the spin lock that the run holds, or 0.
+    lock: Cell<u64>,
+    rare: OnceCell<Box<Rare>>,
 }
 
 impl Effects {
     /// For a new run.
-    pub fn clear(&self) {
-        self.redirect.set(None);
-        self.panic.borrow_mut().take();
-        self.trap.borrow_mut().take();
+    pub fn clear(&mut self) {
+        *self = Self::default();
     }
 
     /// The last redirect target that was accepted.
@@ -66,6 +109,76 @@ impl Effects {
     /// What [`Effects::set_trap`] said.
     pub fn take_trap(&self) -> Option<Box<dyn Any + Send>> {
         self.trap.borrow_mut().take()
+    }
+
+    /// What `bpf_set_retval` set; 0 before.
+    #[must_use]
+    pub fn retval(&self) -> i32 {
+        self.rare.get().map_or(0, |rare| rare.retval.get())
+    }
+
+    /// What `bpf_get_retval` gives: a host sets it before a run of a cgroup type.
+    pub fn set_retval(&self, value: i32) {
+        self.rare().retval.set(value);
+    }
+
+    /// Packets sent by `bpf_clone_redirect`, oldest first.
+    pub fn take_sent(&self) -> Vec<SentPacket> {
+        self.rare.get().map(|rare| rare.sent.take()).unwrap_or_default()
+    }
+
+    /// Handle of the socket that `bpf_sk_assign` gave the packet to.
+    #[must_use]
+    pub fn assigned_socket(&self) -> Option<u32> {
+        self.rare.get().and_then(|rare| rare.assigned.get())
+    }
+
+    pub(super) fn set_assigned_socket(&self, handle: u32) {
+        self.rare().assigned.set(Some(handle));
+    }
+
+    pub(super) fn send(&self, packet: SentPacket) {
+        self.rare().sent.borrow_mut().push(packet);
+    }
+
+    /// Keeps a socket for the rest of the run; its address.
+    pub(super) fn lend(&self, socket: Arc<Socket>) -> u64 {
+        let mut place = &self.rare().sockets;
+        let mut lent = Some(Box::new(Lent { socket, next: OnceCell::new() }));
+        loop {
+            let node = place.get_or_init(|| lent.take().expect("the last place is empty"));
+            if lent.is_none() {
+                return node.socket.address();
+            }
+            place = &node.next;
+        }
+    }
+
+    /// The socket that lies at an address.
+    pub(crate) fn socket(&self, address: u64) -> Option<&Arc<Socket>> {
+        self.lent().find(|socket| socket.is_at(address))
+    }
+
+    /// The memory of a socket in which an address lies: programs may read it.
+    pub(crate) fn lent_memory(&self, address: u64) -> Option<&Slab> {
+        self.lent().map(|socket| socket.memory()).find(|slab| slab.contains(address, 1))
+    }
+
+    fn lent(&self) -> impl Iterator<Item = &Arc<Socket>> {
+        let first = self.rare.get().and_then(|rare| rare.sockets.get());
+        std::iter::successors(first, |lent| lent.next.get()).map(|lent| &lent.socket)
+    }
+
+    pub(super) fn lock(&self) -> u64 {
+        self.lock.get()
+    }
+
+    pub(super) fn set_lock(&self, address: u64) {
+        self.lock.set(address);
+    }
+
+    fn rare(&self) -> &Rare {
+        self.rare.get_or_init(Box::default)
     }
 
     pub(super) fn set_redirect(&self, target: Option<Redirect>) {

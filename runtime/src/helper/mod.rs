@@ -7,29 +7,42 @@
 #![deny(unsafe_code)]
 
 mod check;
+mod cookie;
+mod dynptr;
 mod effects;
 mod errno;
 mod format;
 mod kfunc;
+mod lock;
 mod map;
 mod net;
+mod perf;
+mod probe;
 mod proto;
 mod registry;
 mod ring;
+mod room;
+mod route;
 mod set;
 #[allow(unsafe_code, reason = "the unsafe room of helpers: registers become typed references")]
 mod shim;
 mod skb;
+mod skb_state;
+mod socket;
 mod string;
 mod table;
 mod tail;
+mod task;
 mod trace;
+mod tunnel;
+mod vlan;
 mod world;
 mod xdp;
 
 pub use check::{ArgumentFault, BadArgument};
-pub use effects::{Effects, Redirect};
+pub use effects::{Effects, Redirect, SentPacket};
 pub use kfunc::{THROW, kfunc, kfunc_by_name, kfunc_names};
+pub use lock::release as release_lock;
 pub use map::{MAP_CURSOR_BYTES, map_cursor};
 pub use proto::{ArgKind, DynptrKind, DynptrRole, HelperFlags, MemAccess, Proto, RetKind, SockKind};
 pub use registry::{Helper, HelperExists, HelperTable, by_id, by_name};

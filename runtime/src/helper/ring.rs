@@ -7,7 +7,7 @@ use crate::map::ringbuf::{Commit, Query, RingbufMap, ring_of};
 use crate::map::{Map, ValuePtr};
 use crate::mem::Bytes;
 
-fn ring(map: &dyn Map) -> Option<&RingbufMap> {
+pub(super) fn ring(map: &dyn Map) -> Option<&RingbufMap> {
     map.as_any().downcast_ref()
 }
 
@@ -34,7 +34,7 @@ pub(super) fn discard(cx: &ExecContext<'_>, record: u64, flags: u64) {
     commit(cx, record, Commit::Discard, flags);
 }
 
-fn commit(cx: &ExecContext<'_>, record: u64, commit: Commit, flags: u64) {
+pub(super) fn commit(cx: &ExecContext<'_>, record: u64, commit: Commit, flags: u64) {
     let record = ValuePtr(record);
     if let Some(ring) = ring_of(cx.maps, record) {
         ring.commit(record, commit, flags);

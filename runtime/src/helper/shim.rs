@@ -4,18 +4,28 @@
 //! trap: unwinding must not cross generated code. It may be called by generated code of a verified program, which
 //! proved every argument (INV-8), or through [`call_checked`], which checks them first.
 
+mod dynptr;
+mod peek;
+
 use std::any::Any;
-use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::ptr::NonNull;
+use std::sync::atomic::AtomicU32;
 
 use super::registry::Helper;
-use super::{ArgumentFault, check, kfunc, map, net, ring, skb, string, tail, trace, world, xdp};
+use super::{
+    ArgumentFault, check, cookie, dynptr as dynptrs, kfunc, lock, map, net, perf, probe, ring, room, route,
+    skb, skb_state, socket, string, tail, task, trace, tunnel, vlan, world, xdp,
+};
 use crate::abi::{ExecContext, HelperFn};
 use crate::ctx::ProgramType;
 use crate::map::{Map, MapHandle};
 use crate::mem::{Bytes, BytesMut, Regions};
 use crate::trap::TrapKind;
+
+pub(super) use dynptr::{DynptrAt, parse as parse_dynptr};
+pub use peek::Probe;
+use peek::Probing;
+pub(super) use peek::peek;
 
 /// Longest key that is copied to the stack; longer ones are rare and go to the heap.
 const SHORT_KEY: usize = 64;
@@ -126,6 +136,28 @@ impl<'a> Args<'a> {
         unsafe { self.bytes_mut(number, size) }
     }
 
+    /// Readable memory of a fixed size.
+    #[inline]
+    unsafe fn fixed_in(&self, number: usize, size: u64) -> Bytes<'a> {
+        // SAFETY: INV-8: the memory is as long as the prototype says.
+        unsafe { self.bytes(number, size) }
+    }
+
+    /// The word of a spin lock in a map value.
+    unsafe fn lock_word(&self, number: usize) -> &'a AtomicU32 {
+        let at: *mut u32 = std::ptr::with_exposed_provenance_mut(self.register(number) as usize);
+        // SAFETY: INV-8, INV-3: a lock argument is an aligned word of a map value, which the program keeps alive.
+        unsafe { AtomicU32::from_ptr(at) }
+    }
+
+    /// A dynptr on the stack.
+    unsafe fn dynptr(&self, number: usize) -> DynptrAt<'a> {
+        // SAFETY: INV-8: the argument points to the 16 bytes of a dynptr, which helpers alone write.
+        let place = unsafe { self.bytes_mut(number, dynptrs::SIZE) };
+        // SAFETY: INV-8: as above.
+        unsafe { DynptrAt::new(place) }
+    }
+
     /// A constant string, its zero byte included.
     unsafe fn text(&self, number: usize) -> Bytes<'a> {
         let mut len = 1;
@@ -209,7 +241,7 @@ macro_rules! shims {
                 let _args = Args { registers: [r1, r2, r3, r4, r5], cx };
                 // A byte of its own: the address of `_args` would force the registers into memory.
                 let here = 0_u8;
-                cx.probe.floor.set(std::ptr::from_ref(&here).expose_provenance() as u64);
+                cx.probe.set_floor(std::ptr::from_ref(&here).expose_provenance() as u64);
                 guard(cx, || {
                     // SAFETY: INV-8: by the contract of this function.
                     $body(cx $(, unsafe { _args.$kind($($register),*) })*).into_r0()
@@ -269,6 +301,76 @@ shims! {
     iter_num_new = kfunc::iter_num_new[fixed_out(1, 8), i32(2), i32(3)];
     iter_num_next = kfunc::iter_num_next[fixed_out(1, 8)];
     iter_num_destroy = kfunc::iter_num_destroy[fixed_out(1, 8)];
+    get_current_pid_tgid = task::pid_tgid[];
+    get_current_uid_gid = task::uid_gid[];
+    get_current_comm = task::comm[out(1, 2)];
+    get_current_cgroup_id = task::cgroup_id[];
+    get_current_ancestor_cgroup_id = task::ancestor_cgroup_id[u32(1)];
+    get_ns_current_pid_tgid = task::ns_pid_tgid[u64(1), u64(2), out(3, 4)];
+    get_netns_cookie = task::netns_cookie[];
+    get_func_ip = task::func_ip[];
+    get_attach_cookie = task::attach_cookie[];
+    get_retval = task::get_retval[];
+    set_retval = task::set_retval[i32(1)];
+    probe_read = probe::read[out(1, 2), u64(3)];
+    probe_read_str = probe::read_str[out(1, 2), u64(3)];
+    probe_read_user = probe::read_user[out(1, 2), u64(3)];
+    probe_read_user_str = probe::read_user_str[out(1, 2), u64(3)];
+    probe_read_kernel = probe::read_kernel[out(1, 2), u64(3)];
+    probe_read_kernel_str = probe::read_kernel_str[out(1, 2), u64(3)];
+    get_stack = probe::get_stack[out(2, 3), u64(4)];
+    perf_event_output = perf::output[map(2), u64(3), input(4, 5)];
+    perf_event_read = perf::read[map(1), u64(2)];
+    perf_event_read_value = perf::read_value[map(1), u64(2), out(3, 4)];
+    spin_lock = lock::lock[lock_word(1)];
+    spin_unlock = lock::unlock[lock_word(1)];
+    dynptr_from_mem = dynptrs::from_mem[out(1, 2), u64(3), dynptr(4)];
+    dynptr_read = dynptrs::read[out(1, 2), dynptr(3), u64(4), u64(5)];
+    dynptr_write = dynptrs::write[dynptr(1), u64(2), input(3, 4), u64(5)];
+    dynptr_data = dynptrs::data[dynptr(1), u64(2), u64(3)];
+    ringbuf_reserve_dynptr = dynptrs::reserve[map(1), u64(2), u64(3), dynptr(4)];
+    ringbuf_submit_dynptr = dynptrs::submit[dynptr(1), u64(2)];
+    ringbuf_discard_dynptr = dynptrs::discard[dynptr(1), u64(2)];
+    skb_vlan_push = vlan::push[u32(2), u32(3)];
+    skb_vlan_pop = vlan::pop[];
+    skb_change_proto = room::change_proto[u32(2), u64(3)];
+    skb_change_type = skb_state::change_type[u32(2)];
+    skb_change_tail = room::change_tail[u32(2), u64(3)];
+    skb_change_head = room::change_head[u32(2), u64(3)];
+    skb_adjust_room = room::adjust_room[i32(2), u32(3), u64(4)];
+    skb_ecn_set_ce = skb_state::ecn_set_ce[];
+    skb_set_tstamp = skb_state::set_tstamp[u64(2), u32(3)];
+    get_hash_recalc = skb_state::get_hash_recalc[];
+    set_hash = skb_state::set_hash[u32(2)];
+    set_hash_invalid = skb_state::set_hash_invalid[];
+    csum_update = skb_state::csum_update[];
+    csum_level = skb_state::csum_level[u64(2)];
+    skb_no_number = skb_state::no_number[];
+    skb_get_xfrm_state = skb_state::get_xfrm_state[out(3, 4)];
+    get_socket_uid = skb_state::socket_uid[];
+    skb_get_tunnel_key = tunnel::get_key[out(2, 3), u64(4)];
+    skb_set_tunnel_key = tunnel::set_key[input(2, 3), u64(4)];
+    skb_get_tunnel_opt = tunnel::get_options[out(2, 3)];
+    skb_set_tunnel_opt = tunnel::set_options[input(2, 3)];
+    clone_redirect = route::clone_redirect[u32(2), u64(3)];
+    redirect_neigh = route::redirect_neigh[u32(1), input(2, 3), u64(4)];
+    redirect_peer = route::redirect_peer[u32(1), u64(2)];
+    fib_lookup = route::fib_lookup[out(2, 3), u32(4)];
+    check_mtu = route::check_mtu[u32(2), fixed_out(3, 4), i32(4), u64(5)];
+    sk_lookup_tcp = socket::lookup_tcp[input(2, 3), u64(4), u64(5)];
+    sk_lookup_udp = socket::lookup_udp[input(2, 3), u64(4), u64(5)];
+    skc_lookup_tcp = socket::lookup_any_tcp[input(2, 3), u64(4), u64(5)];
+    sk_release = socket::release[];
+    sk_fullsock = socket::full[u64(1)];
+    tcp_sock = socket::tcp[u64(1)];
+    get_listener_sock = socket::listener[u64(1)];
+    sk_assign = socket::assign[u64(2), u64(3)];
+    tcp_check_syncookie = cookie::check[u64(1), input(2, 3), input(4, 5)];
+    tcp_gen_syncookie = cookie::generate[u64(1), input(2, 3), input(4, 5)];
+    tcp_raw_gen_syncookie_ipv4 = cookie::raw_generate_v4[fixed_in(1, 20), input(2, 3)];
+    tcp_raw_gen_syncookie_ipv6 = cookie::raw_generate_v6[fixed_in(1, 40), input(2, 3)];
+    tcp_raw_check_syncookie_ipv4 = cookie::raw_check_v4[fixed_in(1, 20), fixed_in(2, 20)];
+    tcp_raw_check_syncookie_ipv6 = cookie::raw_check_v6[fixed_in(1, 40), fixed_in(2, 20)];
 }
 
 /// `bpf_tail_call`: 1 if a program ran in place of the caller, whose r0 is in [`ExecContext::tail_result`].
@@ -285,7 +387,7 @@ pub(super) unsafe extern "C" fn tail_call(
 ) -> u64 {
     let args = Args { registers: [r1, r2, r3, r4, r5], cx };
     let here = 0_u8;
-    cx.probe.floor.set(std::ptr::from_ref(&here).expose_provenance() as u64);
+    cx.probe.set_floor(std::ptr::from_ref(&here).expose_provenance() as u64);
     let done = guard(cx, || {
         // SAFETY: INV-8: by the contract of this function.
         let map = unsafe { args.map(2) };
@@ -295,6 +397,25 @@ pub(super) unsafe extern "C" fn tail_call(
     match TrapKind::from_code(cx.trap.get()) {
         None => done,
         // The target trapped: its frames are gone, and nothing here needs to be dropped (INV-7).
+        Some(kind) => trap(cx, kind),
+    }
+}
+
+/// `bpf_get_current_task`: traps where nobody knows the task.
+///
+/// # Safety
+/// INV-8: the registers satisfy the helper's prototype.
+pub(super) unsafe extern "C" fn get_current_task(
+    cx: &ExecContext<'_>,
+    _r1: u64,
+    _r2: u64,
+    _r3: u64,
+    _r4: u64,
+    _r5: u64,
+) -> u64 {
+    let task = guard(cx, || task::current_task(cx));
+    match TrapKind::from_code(cx.trap.get()) {
+        None => task,
         Some(kind) => trap(cx, kind),
     }
 }
@@ -360,80 +481,4 @@ pub fn call_checked(
     let _probing = Probing::start(&cx.probe, regions);
     // SAFETY: INV-8: the arguments were checked against the prototype just now.
     Ok(unsafe { function(cx, r1, r2, r3, r4, r5) })
-}
-
-/// What helpers that look into memory beyond their arguments need to know of the call.
-#[derive(Default)]
-pub struct Probe {
-    /// The regions of an interpreted run, while a helper runs; empty in native runs.
-    regions: Cell<Option<NonNull<Regions<'static>>>>,
-    /// Address below all frames of the program on the native stack, set when a helper is entered.
-    floor: Cell<u64>,
-}
-
-/// Clears the probe again, whatever happens.
-struct Probing<'a>(&'a Probe);
-
-impl<'a> Probing<'a> {
-    fn start(probe: &'a Probe, regions: &'a Regions<'_>) -> Self {
-        probe.regions.set(Some(NonNull::from(regions).cast()));
-        Self(probe)
-    }
-}
-
-impl Drop for Probing<'_> {
-    fn drop(&mut self) {
-        self.0.regions.set(None);
-    }
-}
-
-impl Probe {
-    /// Calls `f` with the regions of an interpreted run, if it is one.
-    fn regions<R>(&self, f: impl FnOnce(&Regions<'_>) -> R) -> Option<R> {
-        let regions = self.regions.get()?;
-        // SAFETY: INV-9: only `Probing` sets the pointer, and takes it back before its borrow ends.
-        Some(f(unsafe { regions.as_ref() }))
-    }
-}
-
-/// Copies what the program could read itself at `address` (its stack, packet, maps); the number of bytes that
-/// could be read, which may be fewer than `into` has. Never faults, whatever the address.
-pub(super) fn peek(cx: &ExecContext<'_>, address: u64, into: &mut [u8]) -> usize {
-    let interpreted = cx.probe.regions(|regions| {
-        let mut read = 0;
-        while read < into.len()
-            && regions.copy_out(address.wrapping_add(read as u64), &mut into[read..=read]).is_ok()
-        {
-            read += 1;
-        }
-        read
-    });
-    if let Some(read) = interpreted {
-        return read;
-    }
-    let Some(bytes) = native_bytes(cx, address, into.len() as u64) else { return 0 };
-    bytes.read(0, &mut into[..bytes.len() as usize]);
-    bytes.len() as usize
-}
-
-/// Up to `len` bytes at an address in a native run.
-fn native_bytes<'a>(cx: &'a ExecContext<'a>, address: u64, len: u64) -> Option<Bytes<'a>> {
-    if let Some(slab) = cx.maps.iter().find_map(|handle| handle.map.memory(address)) {
-        let offset = slab.offset_of(address, 1)?;
-        return Some(slab.bytes(offset, len.min(slab.len() - offset)));
-    }
-    if let Some(frame) = cx.ctx.frame()
-        && (frame.data_meta()..frame.data_end()).contains(&address)
-    {
-        return frame.memory(address, len.min(frame.data_end() - address)).map(BytesMut::as_bytes);
-    }
-    // The program's frames lie between the entry trampoline's and the helper's.
-    let (floor, ceiling) = (cx.probe.floor.get(), cx.saved_sp.get());
-    if cx.trap_exit.is_some() && (floor..ceiling).contains(&address) {
-        let len = len.min(ceiling - address) as usize;
-        // SAFETY: INV-4: this thread's stack from the helper's frame to the frame that runs the program is mapped,
-        // and stays so for the call.
-        return Some(unsafe { Bytes::new(std::ptr::with_exposed_provenance(address as usize), len) });
-    }
-    None
 }

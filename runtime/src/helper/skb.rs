@@ -6,7 +6,7 @@
 use super::errno::{EFAULT, EINVAL, ENOMEM};
 use super::net::{add, fold};
 use crate::abi::ExecContext;
-use crate::ctx::{ETH_HLEN, Frame, ProgramType};
+use crate::ctx::{ETH_HLEN, Frame, ProgramType, Skb};
 use crate::mem::{Bytes, BytesMut};
 
 /// Largest offset of most helpers (`INT_MAX`).
@@ -55,10 +55,11 @@ fn relative<'a>(cx: &ExecContext<'a>, offset: u32, len: u64, header: u32) -> Opt
 
 /// Addresses of the Ethernet and the network header.
 fn headers(cx: &ExecContext<'_>, frame: Frame<'_>) -> (u64, u64) {
-    match cx.ctx.program_type() {
-        ProgramType::SchedCls | ProgramType::SchedAct => (frame.data(), frame.data() + ETH_HLEN),
-        _ => (frame.data() - ETH_HLEN, frame.data()),
-    }
+    let link = match cx.ctx.program_type() {
+        ProgramType::SchedCls | ProgramType::SchedAct => frame.data(),
+        _ => frame.data() - ETH_HLEN,
+    };
+    (link, cx.ctx.skb().map_or(link + ETH_HLEN, Skb::network))
 }
 
 /// What the packet access instructions (`ABS`, `IND`) load: `size` bytes (1, 2 or 4), big endian, or a negative number if
@@ -87,9 +88,11 @@ pub fn packet_load(cx: &ExecContext<'_>, offset: i32, size: u32) -> i64 {
 }
 
 pub(super) fn store_bytes(cx: &ExecContext<'_>, offset: u32, from: Bytes<'_>, flags: u64) -> i64 {
-    /// `BPF_F_RECOMPUTE_CSUM | BPF_F_INVALIDATE_HASH`: state that our packets do not have.
-    const FLAGS: u64 = 3;
-    if flags & !FLAGS != 0 {
+    /// `BPF_F_RECOMPUTE_CSUM`: our packets have no sum of a device.
+    const RECOMPUTE: u64 = 1;
+    /// `BPF_F_INVALIDATE_HASH`
+    const INVALIDATE_HASH: u64 = 2;
+    if flags & !(RECOMPUTE | INVALIDATE_HASH) != 0 {
         return EINVAL;
     }
     if offset > OFFSET_MAX {
@@ -97,6 +100,11 @@ pub(super) fn store_bytes(cx: &ExecContext<'_>, offset: u32, from: Bytes<'_>, fl
     }
     let Some(bytes) = part(cx, offset, from.len()) else { return EFAULT };
     bytes.write_bytes(0, from);
+    if flags & INVALIDATE_HASH != 0
+        && let Some(skb) = cx.ctx.skb()
+    {
+        skb.forget_hash();
+    }
     0
 }
 

@@ -64,6 +64,12 @@ impl PerfEventArrayMap {
         Ok(ring)
     }
 
+    /// The ring of a slot.
+    #[must_use]
+    pub fn ring(&self, index: u32) -> Option<Arc<PerfRing>> {
+        self.rings.read().unwrap_or_else(PoisonError::into_inner).get(&index).cloned()
+    }
+
     /// `bpf_perf_event_output`: the parts one after the other are one sample.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ mod place;
 use std::sync::atomic::Ordering::SeqCst;
 
 use super::{Bytes, BytesMut, Slab};
+use crate::helper::Effects;
 use crate::map::{MapFlags, MapHandle};
 pub use place::Place;
 
@@ -36,6 +37,8 @@ pub enum RegionKind {
     Memory,
     /// A map's memory.
     Map,
+    /// A socket that a helper found.
+    Lent,
 }
 
 /// Size of a load or store.
@@ -116,13 +119,20 @@ enum Extent<'a> {
 pub struct Regions<'a> {
     regions: Vec<Region<'a>>,
     maps: &'a [Box<MapHandle>],
+    /// Where sockets are that helpers lend to the run.
+    lent: Option<&'a Effects>,
 }
 
 impl<'a> Regions<'a> {
     /// Memory of a program with these maps.
     #[must_use]
     pub fn new(maps: &'a [Box<MapHandle>]) -> Self {
-        Self { regions: Vec::new(), maps }
+        Self { regions: Vec::new(), maps, lent: None }
+    }
+
+    /// Shows for reads what helpers lend to the run.
+    pub fn add_lent(&mut self, effects: &'a Effects) {
+        self.lent = Some(effects);
     }
 
     /// Shows a whole slab for reads and writes.
@@ -337,6 +347,12 @@ impl<'a> Regions<'a> {
                 let allowed = !map.def().flags.contains(forbidden);
                 return if allowed { Ok((RegionKind::Map, slab, offset)) } else { Err(fault) };
             }
+        }
+        if let Some(slab) = self.lent.and_then(|effects| effects.lent_memory(address))
+            && let Some(offset) = slab.offset_of(address, len)
+            && !write
+        {
+            return Ok((RegionKind::Lent, slab, offset));
         }
         Err(fault)
     }

@@ -32,6 +32,8 @@ impl Verifier<'_> {
             if self.leaks(&register) {
                 return Err(Reason::PointerLeak { into: "a helper" }.into());
             }
+            // Some helpers read what is there (`bpf_probe_read_kernel`, `%s` of `bpf_trace_printk`).
+            call.fact.stack_escapes |= matches!(register.kind, Kind::Stack(_));
             return Ok(());
         }
         if register.kind.is_packet()

@@ -11,7 +11,7 @@ use crate::abi::ExecContext;
 use crate::ctx::{Context, MemoryContext, Packet, ProgramType, XdpContext};
 use crate::environment::FixedEnvironment;
 use crate::map::{self, MapDef, MapHandle, MapKind};
-use crate::mem::{RegionKind, Regions, SharedBytes};
+use crate::mem::{RegionKind, Regions, SharedBytes, WordSize};
 
 const EINVAL: i64 = -22;
 const EFAULT: i64 = -14;
@@ -448,7 +448,16 @@ fn arguments_that_nobody_verified_are_refused() {
     assert_eq!(refused("trace_printk", [at, 0, 0, 0, 0]), 2);
     assert_eq!(refused("strtol", [at, 8, 0, at + 1, 0]), 4);
     assert_eq!(refused("ringbuf_submit", [at, 0, 0, 0, 0]), 1);
-    assert_eq!(refused("spin_lock", [at, 0, 0, 0, 0]), 0);
+    assert_eq!(refused("timer_cancel", [at, 0, 0, 0, 0]), 0);
+    assert_eq!(refused("spin_lock", [at, 0, 0, 0, 0]), 1);
+    assert_eq!(refused("sk_release", [at, 0, 0, 0, 0]), 1);
+    // Bytes that say that they are a dynptr, of memory that is not the program's.
+    memory.store(0, WordSize::B8, 0x1000);
+    memory.store(8, WordSize::B8, 1 << 28 | 8);
+    assert_eq!(refused("dynptr_data", [at, 0, 4, 0, 0]), 1);
+    memory.store(0, WordSize::B8, at + 60);
+    assert_eq!(refused("dynptr_read", [at + 16, 4, at, 0, 0]), 3);
+    assert_eq!(refused("dynptr_from_mem", [at, 8, 0, at + 56, 0]), 4);
     memory.fill(0, 64, b'x');
     assert_eq!(refused("strncmp", [at, 4, at, 0, 0]), 3);
 }

@@ -1,17 +1,34 @@
-//! What helpers ask of the world: clock, random numbers, CPU, task, routes.
+//! What helpers ask of the world: clock, random numbers, CPU, task, memory, routes, sockets.
 //!
 //! The host's own ([`HostEnvironment`]), a deterministic one for comparing engines
-//! ([`FixedEnvironment`]), or the embedder's. Units: nanoseconds.
+//! ([`FixedEnvironment`]), or the embedder's. Units: nanoseconds. Every question but those about time and chance has a
+//! default answer, which is what the kernel says where there is nothing: no task, no route, no socket.
 #![forbid(unsafe_code)]
+
+mod network;
+mod socket;
+mod task;
 
 use std::cell::Cell;
 use std::io::Write;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rustix::time::{ClockId, DynamicClockId, Timespec, clock_getres, clock_gettime, clock_gettime_dynamic};
 
+pub use network::{FibLookup, Interface, LOOPBACK, fib, interfaces};
+pub(crate) use socket::{STATE_LISTEN, TCP};
+pub use socket::{Socket, SocketInfo, SocketQuery};
+pub use task::PidNamespace;
+use task::Task;
+
 /// Nanoseconds of a second.
 const SECOND: u64 = 1_000_000_000;
+
+/// `EFAULT`: memory that cannot be read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("memory cannot be read")]
+pub struct Unreadable;
 
 /// Answers the questions of helpers. `Sync`: several runs ask at once.
 pub trait Environment: Sync + Send {
@@ -39,6 +56,81 @@ pub trait Environment: Sync + Send {
     }
     /// A line of `bpf_trace_printk` or `bpf_trace_vprintk`, as the program ended it.
     fn trace(&self, line: &str);
+    /// Two keys for SYN cookies. Cookies of one run are to be recognised by later ones.
+    fn cookie_keys(&self) -> [u128; 2] {
+        [0, 1]
+    }
+
+    /// Thread group of the task that runs the program (upper half) and the thread itself.
+    fn pid_tgid(&self) -> u64 {
+        0
+    }
+    /// Group (upper half) and user of that task.
+    fn uid_gid(&self) -> u64 {
+        0
+    }
+    /// Its name, padded with zeros.
+    fn comm(&self) -> [u8; 16] {
+        [0; 16]
+    }
+    /// The innermost PID namespace it is in.
+    fn pid_namespace(&self) -> Option<PidNamespace> {
+        None
+    }
+    /// Id of its cgroup.
+    fn cgroup_id(&self) -> u64 {
+        0
+    }
+    /// Id of the ancestor of its cgroup at a level (the root's is 0), or 0.
+    fn ancestor_cgroup_id(&self, _level: u32) -> u64 {
+        0
+    }
+    /// Whether its cgroup is the one of that id, or below.
+    fn is_under_cgroup(&self, _id: u64) -> bool {
+        false
+    }
+    /// Address of its `task_struct`, as [`Environment::read_kernel`] understands it. Without one a program that asks
+    /// is stopped ([`TrapKind::HelperMissing`](crate::TrapKind::HelperMissing)).
+    fn current_task(&self) -> Option<u64> {
+        None
+    }
+    /// Return addresses of the stack that the program was entered on, the innermost first; how many there are, or
+    /// `None` if there is no such stack.
+    fn stack(&self, _user: bool, _into: &mut [u64]) -> Option<usize> {
+        None
+    }
+    /// Copies memory of the traced process. It must not fault, whatever the address.
+    ///
+    /// # Errors
+    /// [`Unreadable`] if a byte of it cannot be read.
+    fn read_user(&self, _address: u64, _into: &mut [u8]) -> Result<(), Unreadable> {
+        Err(Unreadable)
+    }
+    /// Copies kernel memory, or what the embedder shows in its place. Memory of the program itself is asked for
+    /// elsewhere. It must not fault, whatever the address.
+    ///
+    /// # Errors
+    /// [`Unreadable`] if a byte of it cannot be read.
+    fn read_kernel(&self, _address: u64, _into: &mut [u8]) -> Result<(), Unreadable> {
+        Err(Unreadable)
+    }
+
+    /// The network interface of that index. By default there is [`LOOPBACK`] alone.
+    fn interface(&self, index: u32) -> Option<Interface> {
+        (index == 1).then_some(LOOPBACK)
+    }
+    /// `bpf_fib_lookup`: 0 or a positive reason ([`fib`]). By default interfaces do not forward.
+    fn fib_lookup(&self, _lookup: &mut FibLookup, _flags: u32) -> i64 {
+        fib::FWD_DISABLED
+    }
+    /// A socket of this machine. By default there is none.
+    fn find_socket(&self, _query: &SocketQuery) -> Option<Arc<Socket>> {
+        None
+    }
+    /// Cookie of the network namespace.
+    fn netns_cookie(&self) -> u64 {
+        1
+    }
 }
 
 /// Where lines of `bpf_trace_printk` go.
@@ -50,6 +142,10 @@ pub struct HostEnvironment {
     /// NUMA node by CPU; empty on machines with one node.
     nodes: Vec<u32>,
     trace: TraceSink,
+    /// Asked for when a program first does.
+    interfaces: OnceLock<Vec<(u32, Interface)>>,
+    cookie_keys: OnceLock<[u128; 2]>,
+    task: Task,
 }
 
 impl HostEnvironment {
@@ -59,7 +155,14 @@ impl HostEnvironment {
         // The coarse clock advances once a tick.
         let tick = clock_getres(ClockId::MonotonicCoarse);
         let tick = tick.tv_nsec.cast_unsigned().max(1);
-        Self { ticks_per_second: (SECOND / tick).max(1), nodes: numa_nodes(), trace: Box::new(print) }
+        Self {
+            ticks_per_second: (SECOND / tick).max(1),
+            nodes: numa_nodes(),
+            trace: Box::new(print),
+            interfaces: OnceLock::new(),
+            cookie_keys: OnceLock::new(),
+            task: Task::default(),
+        }
     }
 
     /// Sends lines of `bpf_trace_printk` elsewhere.
@@ -108,6 +211,38 @@ impl Environment for HostEnvironment {
     fn trace(&self, line: &str) {
         (self.trace)(line);
     }
+    fn cookie_keys(&self) -> [u128; 2] {
+        let half = || u128::from(seed());
+        *self.cookie_keys.get_or_init(|| [half() << 64 | half(), half() << 64 | half()])
+    }
+    fn pid_tgid(&self) -> u64 {
+        task::pid_tgid()
+    }
+    fn uid_gid(&self) -> u64 {
+        task::uid_gid()
+    }
+    fn comm(&self) -> [u8; 16] {
+        task::comm()
+    }
+    fn pid_namespace(&self) -> Option<PidNamespace> {
+        task::pid_namespace()
+    }
+    fn cgroup_id(&self) -> u64 {
+        self.task.cgroups().last().copied().unwrap_or(0)
+    }
+    fn ancestor_cgroup_id(&self, level: u32) -> u64 {
+        self.task.cgroups().get(level as usize).copied().unwrap_or(0)
+    }
+    fn is_under_cgroup(&self, id: u64) -> bool {
+        self.task.cgroups().contains(&id)
+    }
+    fn read_user(&self, address: u64, into: &mut [u8]) -> Result<(), Unreadable> {
+        self.task.read(address, into)
+    }
+    fn interface(&self, index: u32) -> Option<Interface> {
+        let all = self.interfaces.get_or_init(interfaces);
+        all.iter().find(|(known, _)| *known == index).map(|(_, interface)| *interface)
+    }
 }
 
 /// The same answer to every question, each time: results of engines can be compared.
@@ -119,12 +254,25 @@ pub struct FixedEnvironment {
     pub random: u32,
     /// Whether trace lines go to standard error.
     pub print_trace: bool,
+    /// Thread group and thread.
+    pub pid_tgid: u64,
+    /// Group and user.
+    pub uid_gid: u64,
+    /// Id of the cgroup.
+    pub cgroup_id: u64,
 }
 
 impl Default for FixedEnvironment {
-    /// One hour after boot; 4.
+    /// One hour after boot; 4; thread 101 of process 100 of root.
     fn default() -> Self {
-        Self { clock_ns: 3600 * SECOND, random: 4, print_trace: false }
+        Self {
+            clock_ns: 3600 * SECOND,
+            random: 4,
+            print_trace: false,
+            pid_tgid: 100 << 32 | 101,
+            uid_gid: 0,
+            cgroup_id: 1,
+        }
     }
 }
 
@@ -142,6 +290,15 @@ impl Environment for FixedEnvironment {
         if self.print_trace {
             print(line);
         }
+    }
+    fn pid_tgid(&self) -> u64 {
+        self.pid_tgid
+    }
+    fn uid_gid(&self) -> u64 {
+        self.uid_gid
+    }
+    fn cgroup_id(&self) -> u64 {
+        self.cgroup_id
     }
 }
 
