@@ -45,6 +45,7 @@ impl std::fmt::Display for Place {
                     RegionKind::Packet => "packet",
                     RegionKind::Memory => "buffer",
                     RegionKind::Map => "map",
+                    RegionKind::Lent => "socket",
                 };
                 write!(f, "{name}{offset:+}, where there are {len} bytes")
             }
