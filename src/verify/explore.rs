@@ -12,6 +12,7 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
 use super::liveness::Liveness;
+use super::log::Log;
 use super::observe::Observed;
 use super::policy::Options;
 use super::precision::{Found, Marks, NONE, Note, Trace, Wanted, backtrack};
@@ -117,6 +118,10 @@ pub(crate) struct Verifier<'a> {
     remembered: u64,
     /// Callbacks that run later and were walked already, by function and map.
     pub(crate) asynchronous: Vec<(usize, super::state::MapRef)>,
+    /// Who wants to hear of every step.
+    pub(crate) log: Option<&'a mut dyn Log>,
+    /// Paths begun, for the log.
+    pub(crate) paths: u32,
     /// Whether the function verified alone is a global one (else: the program itself).
     pub(crate) is_global_function: bool,
 }
@@ -162,6 +167,8 @@ impl<'a> Verifier<'a> {
             last_processed: 0,
             remembered: 0,
             asynchronous: Vec::new(),
+            log: None,
+            paths: 0,
             is_global_function: subprogram != 0 && program.exception_callback != Some(subprogram),
         }
     }
@@ -191,6 +198,7 @@ impl<'a> Verifier<'a> {
     /// Walks all paths from the start state.
     pub(crate) fn explore(&mut self) -> Check {
         loop {
+            self.log_path();
             self.path()?;
             self.finish(self.state.parent);
             let Some(pending) = self.pending.pop() else { return Ok(()) };
@@ -208,14 +216,20 @@ impl<'a> Verifier<'a> {
             let mut remembered = NONE;
             if self.structure.prune[self.at.index()] {
                 match self.visit()? {
-                    Visit::Covered => return Ok(()),
+                    Visit::Covered => {
+                        self.log_covered();
+                        return Ok(());
+                    }
                     Visit::Remembered(index) => remembered = index,
                     Visit::New => {}
                 }
             }
             self.observed.reachable[self.at.index()] = true;
             self.state.trace = self.trace.push(self.state.trace, self.at, remembered);
-            match self.step()? {
+            let before = self.log_before();
+            let next = self.step();
+            self.log_step(before, &next);
+            match next? {
                 Next::To(next) => self.at = next,
                 Next::End => return Ok(()),
             }

@@ -14,6 +14,7 @@ mod explore;
 pub mod facts;
 mod fixpoint;
 mod liveness;
+pub mod log;
 mod observe;
 pub mod policy;
 mod precision;
@@ -39,6 +40,7 @@ use tables::Tables;
 use crate::isa::{Callee, Insn, InsnId, Reg};
 use crate::link::{Linkage, Program};
 pub use facts::Facts;
+pub use log::Log;
 pub use policy::{Limits, Options, Policy};
 pub use report::{Failure, Reason, Rejected};
 
@@ -104,17 +106,38 @@ impl Verified {
 /// # Errors
 /// [`Failure::Rejected`] when no proof was found, [`Failure::Unsupported`] when the program uses what the
 /// verifier does not understand.
-pub fn verify(mut program: Program, options: &Options) -> Result<Verified, Failure> {
+pub fn verify(program: Program, options: &Options) -> Result<Verified, Failure> {
+    verify_with(program, options, None)
+}
+
+/// Likewise, and tells a log about every step on the way.
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_logged(program: Program, options: &Options, log: &mut dyn Log) -> Result<Verified, Failure> {
+    verify_with(program, options, Some(log))
+}
+
+fn verify_with(
+    mut program: Program,
+    options: &Options,
+    log: Option<&mut dyn Log>,
+) -> Result<Verified, Failure> {
     let start = Instant::now();
     structure::complete_subprograms(&mut program);
     let mut observed = Observed::new(&program);
-    let facts = prove(&program, options, &mut observed)?;
+    let facts = prove(&program, options, &mut observed, log)?;
     let mut statistics = observed.statistics;
     statistics.micros = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
     Ok(Verified { program, facts, statistics })
 }
 
-fn prove(program: &Program, options: &Options, observed: &mut Observed) -> Result<Facts, Failure> {
+fn prove(
+    program: &Program,
+    options: &Options,
+    observed: &mut Observed,
+    mut log: Option<&mut dyn Log>,
+) -> Result<Facts, Failure> {
     let limit = options.limits.subprograms;
     if program.subprograms.len() as u64 > u64::from(limit) {
         return Err(report::rejected(program, InsnId(0), Reason::TooManySubprograms { limit }).into());
@@ -137,17 +160,18 @@ fn prove(program: &Program, options: &Options, observed: &mut Observed) -> Resul
             || structure.calls[sub].iter().any(|edge| tables.changes_packet[edge.callee]);
     }
     let tables = tables;
-    explore_function(program, options, &structure, &liveness, &tables, observed, 0)?;
+    let inputs = Inputs { program, options, structure: &structure, liveness: &liveness, tables: &tables };
+    explore_function(inputs, observed, again(&mut log), 0)?;
     if let Some(callback) = program.exception_callback {
         check_exception_callback(program, &tables, callback)
             .map_err(|reason| report::rejected(program, program.subprograms[callback].entry, reason))?;
-        explore_function(program, options, &structure, &liveness, &tables, observed, callback)?;
+        explore_function(inputs, observed, again(&mut log), callback)?;
     }
     // Global functions that were called are verified alone, each once.
     let mut done = vec![false; program.subprograms.len()];
     while let Some(sub) = (1..done.len()).find(|sub| observed.called[*sub] && !done[*sub]) {
         done[sub] = true;
-        explore_function(program, options, &structure, &liveness, &tables, observed, sub)?;
+        explore_function(inputs, observed, again(&mut log), sub)?;
     }
     stack_depth::check(program, options, &structure, observed)
         .map_err(|(at, reason)| report::rejected(program, at, reason))?;
@@ -205,16 +229,36 @@ fn start(verifier: &mut Verifier<'_>) {
     *verifier.state.register_mut(Reg::R2) = second;
 }
 
+/// The log for one more use; a trait object behind a reference has to be named anew to get a shorter life.
+fn again<'s>(log: &'s mut Option<&mut dyn Log>) -> Option<&'s mut dyn Log> {
+    match log {
+        Some(log) => Some(&mut **log),
+        None => None,
+    }
+}
+
+/// What is known before any path is walked.
+#[derive(Clone, Copy)]
+struct Inputs<'a> {
+    program: &'a Program,
+    options: &'a Options,
+    structure: &'a Structure,
+    liveness: &'a Liveness,
+    tables: &'a Tables<'a>,
+}
+
 fn explore_function(
-    program: &Program,
-    options: &Options,
-    structure: &Structure,
-    liveness: &Liveness,
-    tables: &Tables<'_>,
+    inputs: Inputs<'_>,
     observed: &mut Observed,
+    mut log: Option<&mut dyn Log>,
     sub: usize,
 ) -> Result<(), Failure> {
+    let Inputs { program, options, structure, liveness, tables } = inputs;
+    if let Some(log) = &mut log {
+        log.event(&log::Event::Function { name: &program.subprograms[sub].name });
+    }
     let mut verifier = Verifier::new(program, options, structure, liveness, tables, observed, sub);
+    verifier.log = again(&mut log);
     if sub == 0 {
         start(&mut verifier);
     } else if program.exception_callback == Some(sub) {

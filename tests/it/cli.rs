@@ -136,8 +136,42 @@ fn verify_compares_with_the_kernel() {
 }
 
 #[test]
-fn a_trace_of_our_own_is_refused_by_name() {
-    beelift(&["verify", FIREWALL, "--log"]).status(5).says("--log").says("--kernel");
+fn a_log_shows_paths_instructions_and_what_they_change() {
+    let source = ".map values hash key=4 value=16 entries=4\nr6 = r1\n*(u32 *)(r10 -4) = 7\nr2 = r10\nr2 += -4\n\
+                  r1 = map[values] ll\ncall bpf_map_lookup_elem\nif r0 == 0 goto out\nr1 = *(u8 *)(r0 +3)\n\
+                  r2 = *(u32 *)(r6 +0)\nr0 = *(u8 *)(r2 +14)\nout: exit\n";
+    let file = Scratch::new("log.s", source);
+    let args = ["verify", file.path(), "--type", "xdp", "--log"];
+    beelift(&args)
+        .status(3)
+        .says("path 0 at 0: r1=context r10=fp")
+        .says("fp-8=[----mmmm]")
+        .says("r2=fp-4")
+        .says("r1=map(values)")
+        .says("r0=value(values)?#1")
+        .says("taken, the other way waits")
+        .says("r1=0..255")
+        .says("r2=packet")
+        .says(": 1 bytes at offset 14 of r2");
+    let value = beelift(&[&args[..], &["--json"]].concat()).status(3).json();
+    let log = &value["programs"][0]["log"];
+    let events = log["events"].as_array().expect("events");
+    assert_eq!((&events[0]["event"], &events[1]["event"]), (&"function".into(), &"path".into()));
+    assert_eq!((&events[2]["pc"], &events[2]["state"]), (&0.into(), &"r6=context".into()));
+    assert_eq!(events.last().expect("an end")["why"], "rejected");
+    assert_eq!(log["left_out"], 0);
+    // A limit leaves the middle out, not how it ends.
+    beelift(&[&args[..], &["--log-limit", "4"]].concat())
+        .status(3)
+        .says("more steps: --log-limit 0")
+        .says("path 0 ends at")
+        .says("of r2");
+    assert_eq!(beelift(&["verify", FIREWALL, "--log-limit", "4"]).status, 2);
+    let whole = beelift(&["verify", FIREWALL, "--log", "--log-limit", "0"]).status(0);
+    assert!(whole.stderr.contains("a state seen there before covers it") && whole.stderr.contains(": exit"));
+    if require::kernel("verify --log --kernel") {
+        beelift(&["verify", FIREWALL, "--kernel", "--log"]).status(0).says("r1=context").says("R1=ctx()");
+    }
 }
 
 #[test]

@@ -169,9 +169,12 @@ pub(crate) struct Verify {
     /// Ask the running kernel as well and compare.
     #[arg(long)]
     pub(crate) kernel: bool,
-    /// Print every step.
+    /// Print every step: paths, instructions, and what each changed; with --kernel the kernel's log as well.
     #[arg(long)]
     pub(crate) log: bool,
+    /// Steps of a program that --log shows; 0: all of them.
+    #[arg(long, value_name = "N", default_value_t = 2000, requires = "log")]
+    pub(crate) log_limit: u64,
 }
 
 /// `inspect`

@@ -30,6 +30,7 @@ mod run;
 mod saved;
 mod source;
 mod statistics;
+mod steps;
 mod typed;
 mod verify;
 

@@ -26,7 +26,16 @@ pub(crate) fn rejected(program: &Program, rejected: &Rejected) -> String {
     report.note(place(program, rejected.insn_id, rejected.at));
     let registers = registers_that_matter(program, rejected);
     if !registers.is_empty() {
-        let lines: Vec<String> = registers.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+        let origin = |name: &str| {
+            let (_, pc) = rejected.origins.iter().find(|(reg, _)| reg.to_string() == name)?;
+            let insn = program.insn_at(*pc)?;
+            let line = program.line_of(insn).map(|line| format!(", line {}", line.line)).unwrap_or_default();
+            Some(format!("\n    since instruction {}{line}: {}", pc.0, names::insn(program, insn)))
+        };
+        let lines: Vec<String> = registers
+            .iter()
+            .map(|(name, value)| format!("{name}: {value}{}", origin(name).unwrap_or_default()))
+            .collect();
         report.note(format!("before it:\n{}", lines.join("\n")));
     }
     if !rejected.path.is_empty() {
@@ -81,6 +90,11 @@ pub(crate) fn rejected_json(program: &Program, rejected: &Rejected) -> Value {
         "subprogram": rejected.subprogram,
         "source": rejected.line.as_ref().map(line_json),
         "registers": registers,
+        "origins": rejected
+            .origins
+            .iter()
+            .map(|(reg, pc)| (reg.to_string(), json!(pc.0)))
+            .collect::<serde_json::Map<String, Value>>(),
         "path": rejected.path.iter().map(|(pc, taken)| json!({ "pc": pc.0, "taken": taken })).collect::<Vec<_>>(),
         "help": rejected.help,
     })

@@ -15,13 +15,10 @@ use crate::kernel::{Side, Verdict};
 use crate::output::{self, out, say};
 use crate::report;
 use crate::source::{self, Opened};
+use crate::steps::Steps;
 
 /// Runs the verb.
 pub(crate) fn verify(args: &args::Verify, as_json: bool) -> Result<ExitCode, Failure> {
-    if args.log && !args.kernel {
-        return Err(Failure::new(Kind::Unsupported, "--log: this verifier keeps no trace of its steps")
-            .hint("with --kernel, --log prints the steps of the kernel's verifier"));
-    }
     let opened = Opened::open(&args.source)?;
     let names = opened.chosen()?;
     let options = Options::with_policy(policy(args.policy));
@@ -32,7 +29,7 @@ pub(crate) fn verify(args: &args::Verify, as_json: bool) -> Result<ExitCode, Fai
     let bar = output::progress(names.len(), "verifying");
     let mut judged = Vec::with_capacity(names.len());
     for name in names {
-        judged.push(judge(args, &opened, name, &options, side.as_ref()));
+        judged.push(judge(args, &opened, name, &options, side.as_ref(), as_json));
         bar.inc(1);
     }
     bar.finish_and_clear();
@@ -65,6 +62,8 @@ struct Judged {
     /// `Err`: it could not be linked.
     program: Result<Program, (LinkError, Failure)>,
     ours: Option<Result<Statistics, verify::Failure>>,
+    /// Steps of our verifier, for JSON.
+    log: Option<Value>,
     kernel: Option<Verdict>,
 }
 
@@ -74,16 +73,26 @@ fn judge(
     name: String,
     options: &Options,
     side: Option<&Result<Side, OsError>>,
+    as_json: bool,
 ) -> Judged {
     let unlinked = |name: String, error: LinkError| {
         let failure = opened.unlinked(&name, &error);
-        Judged { name, program: Err((error, failure)), ours: None, kernel: None }
+        Judged { name, program: Err((error, failure)), ours: None, log: None, kernel: None }
     };
     let program = match opened.try_link(&name, &opened.link_options()) {
         Ok((program, _)) => program,
         Err(error) => return unlinked(name, error),
     };
-    let ours = verify::verify(program.clone(), options).map(|verified| verified.statistics());
+    let mut log = None;
+    let verified = if args.log {
+        let mut steps = Steps::new(&program, args.log_limit, as_json);
+        let verified = verify::verify_logged(program.clone(), options, &mut steps);
+        log = steps.finish();
+        verified
+    } else {
+        verify::verify(program.clone(), options)
+    };
+    let ours = verified.map(|verified| verified.statistics());
     let kernel = match side {
         None => None,
         Some(Err(error)) => Some(Verdict::Unknown(Box::new(error.clone()))),
@@ -95,7 +104,7 @@ fn judge(
             }
         }
     };
-    Judged { name, program: Ok(program), ours: Some(ours), kernel }
+    Judged { name, program: Ok(program), ours: Some(ours), log, kernel }
 }
 
 impl Judged {
@@ -175,6 +184,9 @@ impl Judged {
             "stats": stats,
             "reason": reason,
         });
+        if let Some(log) = &self.log {
+            object["log"] = log.clone();
+        }
         if let Some(kernel) = &self.kernel {
             let message = match kernel {
                 Verdict::Accepted { .. } => Value::Null,

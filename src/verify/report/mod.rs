@@ -2,13 +2,14 @@
 #![forbid(unsafe_code)]
 
 mod reason;
+mod words;
 
 use std::fmt;
 
 use super::explore::Verifier;
 use super::state::Kind;
-use crate::isa::effects::{Flow, flow};
-use crate::isa::{Insn, InsnId, Pc, Reg};
+use crate::isa::effects::{Flow, RegSet, defs, flow, uses};
+use crate::isa::{Callee, Insn, InsnId, Pc, Reg};
 use crate::link::{LineInfo, Program};
 pub use reason::Reason;
 
@@ -42,6 +43,8 @@ pub struct Rejected {
     pub path: Vec<(Pc, bool)>,
     /// Registers before the instruction, as text (`r1`, `ctx`), without the uninitialised ones.
     pub registers: Vec<(String, String)>,
+    /// Where the registers that the instruction reads got their values, on this path.
+    pub origins: Vec<(Reg, Pc)>,
     /// Source line, if the object has line information.
     pub line: Option<LineInfo>,
     /// What would help.
@@ -119,16 +122,21 @@ pub(crate) fn rejected(program: &Program, at: InsnId, reason: Reason) -> Rejecte
         reason,
         path: Vec::new(),
         registers: Vec::new(),
+        origins: Vec::new(),
         line: program.line_of(at).cloned(),
         subprogram: subprogram.map_or_else(|| program.name.clone(), |sub| sub.name.clone()),
     }
 }
 
+/// Steps of a path that a report looks at.
+const LONGEST_PATH: usize = 1 << 17;
+
 /// A rejection on the current path.
 pub(crate) fn rejected_on_path(verifier: &Verifier<'_>, reason: Reason) -> Rejected {
     let program = verifier.program;
     let mut rejected = rejected(program, verifier.at, reason);
-    let steps: Vec<InsnId> = verifier.trace.path(verifier.state.trace).take(4096).collect();
+    let steps: Vec<InsnId> = verifier.trace.path(verifier.state.trace).take(LONGEST_PATH).collect();
+    rejected.origins = origins(program, verifier.at, &steps);
     let mut after = None;
     for &at in &steps {
         if let (Flow::Branch(to), Some(after)) = (flow(&program.insns[at.index()]), after) {
@@ -140,10 +148,44 @@ pub(crate) fn rejected_on_path(verifier: &Verifier<'_>, reason: Reason) -> Rejec
     for reg in Reg::all() {
         let register = verifier.state.register(reg);
         if register.kind != Kind::Uninit && reg != Reg::R10 {
-            rejected.registers.push((reg.to_string(), register.to_string()));
+            rejected.registers.push((reg.to_string(), words::in_words(register, verifier.tables)));
         }
     }
     rejected
+}
+
+/// The last instructions of a path (newest first) that gave values to what an instruction reads.
+fn origins(program: &Program, at: InsnId, steps: &[InsnId]) -> Vec<(Reg, Pc)> {
+    let mut wanted = uses(&program.insns[at.index()], RegSet::arguments(5));
+    wanted.remove(Reg::R10);
+    let mut found = Vec::new();
+    let mut callees = 0_usize;
+    // The newest step is the instruction itself.
+    for &step in steps.iter().skip_while(|&&step| step == at) {
+        let insn = &program.insns[step.index()];
+        match insn {
+            Insn::Exit => callees += 1,
+            Insn::Call(Callee::Subprogram(_)) if callees > 0 => callees -= 1,
+            // Its arguments are the caller's; everything else is from before.
+            Insn::Call(Callee::Subprogram(_)) => {
+                wanted = wanted.intersect(RegSet::arguments(5));
+                continue;
+            }
+            _ => {}
+        }
+        if callees > 0 {
+            continue;
+        }
+        for reg in wanted.intersect(defs(insn)).iter() {
+            found.push((reg, program.pcs[step.index()]));
+            wanted.remove(reg);
+        }
+        if wanted.is_empty() {
+            break;
+        }
+    }
+    found.sort_unstable_by_key(|(reg, _)| reg.index());
+    found
 }
 
 /// What would help, for common rejections.
