@@ -18,6 +18,8 @@ use crate::link::Program;
 
 /// Visits of a block before its ranges are widened.
 const PATIENCE: u32 = 3;
+/// Visits of a block before its ranges are widened at once, past all bounds that the function mentions.
+const HURRY: u32 = 12;
 /// Visits of blocks, per block, before a function is given up.
 const BUDGET: u32 = 64;
 
@@ -100,7 +102,7 @@ pub(crate) fn solve(program: &Program, structure: &Structure, observed: &Observe
         found: Found {
             lhs: vec![None; count],
             rhs: vec![None; count],
-            branch: vec![BranchFact::Both; count],
+            branch: walked_edges(program, observed),
         },
     };
     for &sub in &structure.bottom_up {
@@ -246,8 +248,9 @@ impl Solver<'_> {
                     Some(old) => {
                         visits[to] += u32::from(backward);
                         let widen = visits[to] > PATIENCE;
+                        let thresholds = if visits[to] > HURRY { &[][..] } else { &thresholds };
                         old.combine(&out, |old, new| {
-                            if widen { old.widen(old.join(new), &thresholds) } else { old.join(new) }
+                            if widen { old.widen(old.join(new), thresholds) } else { old.join(new) }
                         })
                     }
                 };
@@ -510,11 +513,12 @@ impl Solver<'_> {
                 let possible = |taken: bool| {
                     self.observed.edge_seen(at, taken) && refine(op, width, left, right, taken).is_some()
                 };
-                self.found.branch[index] = match (possible(true), possible(false)) {
-                    (true, false) => BranchFact::Always,
-                    (false, true) => BranchFact::Never,
-                    (true, true) | (false, false) => BranchFact::Both,
-                };
+                match (possible(true), possible(false)) {
+                    (true, false) => self.found.branch[index] = BranchFact::Always,
+                    (false, true) => self.found.branch[index] = BranchFact::Never,
+                    // What the paths showed stands.
+                    (true, true) | (false, false) => {}
+                }
             }
             Insn::Call(Callee::Subprogram(entry)) => {
                 let callee = self.structure.owner[entry.index()] as usize;
@@ -537,6 +541,20 @@ impl Solver<'_> {
             | Insn::Exit => {}
         }
     }
+}
+
+/// Outcomes of branches as the paths showed them: what holds also where no values are found. The side that no path
+/// took leads to instructions without any fact.
+fn walked_edges(program: &Program, observed: &Observed) -> Vec<BranchFact> {
+    let outcome = |(at, insn): (usize, &Insn)| {
+        let at = InsnId(at as u32); // InsnId counts instructions in 32 bits
+        match (observed.edge_seen(at, true), observed.edge_seen(at, false)) {
+            (true, false) if matches!(insn, Insn::Branch { .. }) => BranchFact::Always,
+            (false, true) if matches!(insn, Insn::Branch { .. }) => BranchFact::Never,
+            _ => BranchFact::Both,
+        }
+    };
+    program.insns.iter().enumerate().map(outcome).collect()
 }
 
 fn value_fact(value: Scalar) -> Option<ValueFact> {
