@@ -20,8 +20,9 @@ pub use target::{OptLevel, Target};
 use std::fmt::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::ir::{Module, Unsupported};
+use crate::ir::{self, Module, Unsupported};
 use crate::isa::InsnId;
+use crate::verify::Verified;
 
 /// Why there is no code.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -70,6 +71,18 @@ pub fn compile(module: &Module, target: &Target) -> Result<CompiledCode, Codegen
     })
 }
 
+/// Lowers and compiles a program, when nobody looks at the steps.
+///
+/// # Errors
+/// As [`compile`], and for what lowering does not support; a panic in lowering is an error to the host as well.
+pub fn compile_verified(
+    verified: &Verified,
+    options: ir::Options,
+    target: &Target,
+) -> Result<CompiledCode, CodegenError> {
+    contained(|| compile(&ir::build(verified, options)?, target))
+}
+
 /// The module as Cranelift IR before Cranelift's own passes, for `dump`.
 ///
 /// # Errors
@@ -87,7 +100,7 @@ pub fn clif(module: &Module, target: &Target) -> Result<String, CodegenError> {
     })
 }
 
-/// Runs Cranelift so that a panic in it is an error to the host.
+/// Runs lowering or Cranelift so that a panic there is an error to the host.
 fn contained<T>(work: impl FnOnce() -> Result<T, CodegenError>) -> Result<T, CodegenError> {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(result) => result,

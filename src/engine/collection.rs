@@ -127,6 +127,21 @@ impl Engine {
         self.load_by_choice(|| self.load_user(programs, &[]), || self.load_kernel(again, &[]))
     }
 
+    /// Loads one program that is verified already: a proof serves any number of engines. The policy is that of the
+    /// proof, not this engine's.
+    ///
+    /// # Errors
+    /// The program cannot be loaded, and why.
+    pub fn load_verified(&self, verified: &Verified) -> Result<Collection, Error> {
+        let program = verified.program();
+        let user = || {
+            let maps = self.create_maps(program)?;
+            let loaded = self.load_proven(verified, LoadTimes::default(), &maps)?;
+            self.collect(vec![loaded], &maps, &[])
+        };
+        self.load_by_choice(user, || self.load_kernel(vec![(program.clone(), Duration::ZERO)], &[]))
+    }
+
     /// Loads one program that is linked already, with what its object says of maps and tail calls.
     ///
     /// # Errors
@@ -202,12 +217,22 @@ impl Engine {
                 }
             }
         }
-        let handles: Vec<MapHandle> =
-            maps.iter().map(|handle| MapHandle::user(Arc::clone(&handle.map))).collect();
         let programs = programs
             .into_iter()
             .map(|(program, link)| self.load_one(program, link, &maps))
             .collect::<Result<Vec<Loaded>, _>>()?;
+        self.collect(programs, &maps, entries)
+    }
+
+    /// Programs and maps become a collection, and programs elements of maps.
+    fn collect(
+        &self,
+        programs: Vec<Loaded>,
+        maps: &Arc<[Box<RuntimeHandle>]>,
+        entries: &[(MapSlot, MapEntry)],
+    ) -> Result<Collection, Error> {
+        let handles: Vec<MapHandle> =
+            maps.iter().map(|handle| MapHandle::user(Arc::clone(&handle.map))).collect();
         for program in &programs {
             program.claim_arrays(|slot| Arc::clone(&maps[slot].map)).map_err(|slot| {
                 let map = maps[slot].map.def().name.clone();
@@ -258,11 +283,19 @@ impl Engine {
             Failure::Rejected(rejected) => Error::Rejected(rejected),
             Failure::Unsupported { what, .. } => Error::Unsupported { program: name, what },
         })?;
-        let mut times = LoadTimes { link, verify: start.elapsed(), ..LoadTimes::default() };
+        self.load_proven(&verified, LoadTimes { link, verify: start.elapsed(), ..LoadTimes::default() }, maps)
+    }
+
+    fn load_proven(
+        &self,
+        verified: &Verified,
+        mut times: LoadTimes,
+        maps: &Arc<[Box<RuntimeHandle>]>,
+    ) -> Result<Loaded, Error> {
         let body = if self.shared.choice == Choice::Interpreter {
             interpreted(verified.program(), maps)?
         } else {
-            self.compiled(&verified, maps, &mut times)?
+            self.compiled(verified, maps, &mut times)?
         };
         let buffer = verified.facts().buffer;
         let program = Arc::new(verified.program().clone());
@@ -288,8 +321,7 @@ impl Engine {
         };
         let start = Instant::now();
         let options = crate::ir::Options { assert_facts: self.shared.check_facts };
-        let module = crate::ir::build(verified, options).map_err(|what| failed(what.into()))?;
-        let code = codegen::compile(&module, &self.shared.target).map_err(failed)?;
+        let code = codegen::compile_verified(verified, options, &self.shared.target).map_err(failed)?;
         times.compile = start.elapsed();
         let start = Instant::now();
         let types = (program.prog_type, program.attach_type, verified.facts().buffer);

@@ -16,11 +16,15 @@ use super::record::{Input, Record};
 use super::{Backend, Choice, Collection, EngineBuilder, Error};
 use crate::elf::Object;
 use crate::link::Program;
+use crate::verify::Verified;
 
 /// What to run on every engine.
 pub struct Trial<'a> {
     /// The program.
     pub program: &'a Program,
+    /// A proof of the program, when there is one already: user space does not verify it again. Used only without an
+    /// object.
+    pub verified: Option<&'a Verified>,
     /// The object it is from: for the initial contents of maps, and the programs that tail calls reach.
     pub object: Option<&'a Object>,
     /// Inputs, in order; maps persist from one to the next.
@@ -132,7 +136,10 @@ impl Trial<'_> {
         let environment: Arc<dyn Environment> = Arc::new(self.environment.clone());
         let engine = builder.backend(choice).environment(environment).deterministic(true).build()?;
         let others: Vec<&str> = self.elements.iter().filter_map(Fill::program).collect();
-        let collection = engine.load_with(self.program.clone(), self.object, &others)?;
+        let collection = match (self.verified, self.object) {
+            (Some(verified), None) => engine.load_verified(verified)?,
+            _ => engine.load_with(self.program.clone(), self.object, &others)?,
+        };
         self.run_loaded(&collection, left_out)
     }
 

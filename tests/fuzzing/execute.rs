@@ -63,28 +63,43 @@ pub(crate) fn verify_run(data: &[u8]) {
             let case = generator::generate_from(rest);
             let slots = encode(&case.insns, &mut Verbatim).expect("the generator knows the encodings").slots;
             let policy = if mode & 8 == 0 { Policy::KERNEL } else { Policy::USER };
-            judge(&slots, case.maps, case.packet, Options::with_policy(policy), true);
+            judge_as(case.prog_type, &slots, case.maps, case.packets, Options::with_policy(policy), true);
         }
         // Instructions as they are, and as part of a program. Only without leaks of pointers are the results of two
         // engines the same.
-        3 => judge(&raw(rest), maps(), packet(), strict, true),
-        4 => judge(&raw(rest), maps(), packet(), Options::default(), false),
-        5 => judge(&framed(rest), maps(), packet(), Options::default(), false),
-        _ => judge(&framed(rest), maps(), packet(), strict, true),
+        3 => judge(&raw(rest), maps(), packets(), strict, true),
+        4 => judge(&raw(rest), maps(), packets(), Options::default(), false),
+        5 => judge(&framed(rest), maps(), packets(), Options::default(), false),
+        _ => judge(&framed(rest), maps(), packets(), strict, true),
     }
 }
 
-fn judge(slots: &[Slot], maps: Vec<MapDef>, packet: Vec<u8>, options: Options, compared: bool) {
-    let Ok(program) = Program::from_slots(ProgramType::Xdp, slots, Arc::from(maps)) else { return };
+fn judge(slots: &[Slot], maps: Vec<MapDef>, packets: Vec<Vec<u8>>, options: Options, compared: bool) {
+    judge_as(ProgramType::Xdp, slots, maps, packets, options, compared);
+}
+
+fn judge_as(
+    prog_type: ProgramType,
+    slots: &[Slot],
+    maps: Vec<MapDef>,
+    packets: Vec<Vec<u8>>,
+    options: Options,
+    compared: bool,
+) {
+    let Ok(program) = Program::from_slots(prog_type, slots, Arc::from(maps)) else { return };
     let limits = Limits { processed: 5_000, memory: 64 << 20, ..Limits::default() };
     let options = Options { limits, ..options };
-    if let Err(failure) = verify(program.clone(), &options) {
-        let _ = failure.to_string();
-        return;
-    }
-    let inputs = [Input { packet, ..Input::default() }, Input { packet: vec![0xa5; 48], ..Input::default() }];
+    let verified = match verify(program.clone(), &options) {
+        Ok(verified) => verified,
+        Err(failure) => {
+            let _ = failure.to_string();
+            return;
+        }
+    };
+    let inputs: Vec<Input> = packets.into_iter().map(|packet| Input { packet, ..Input::default() }).collect();
     let trial = Trial {
         program: &program,
+        verified: Some(&verified),
         object: None,
         inputs: &inputs,
         elements: &[],
@@ -127,8 +142,8 @@ fn maps() -> Vec<MapDef> {
     ]
 }
 
-fn packet() -> Vec<u8> {
-    (0..64_u8).map(|at| at.wrapping_mul(37) ^ 0x5a).collect()
+fn packets() -> Vec<Vec<u8>> {
+    vec![(0..64_u8).map(|at| at.wrapping_mul(37) ^ 0x5a).collect(), vec![0xa5; 48]]
 }
 
 fn raw(data: &[u8]) -> Vec<Slot> {

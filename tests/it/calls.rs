@@ -15,8 +15,14 @@ fn check(object: &str, program: &str, result: u64) {
     let program = link(&object, program, &LinkOptions::default()).expect("links");
     let inputs = [Input { packet: vec![0; 64], ..Input::default() }];
     let environment = FixedEnvironment::default();
-    let trial =
-        Trial { program: &program, object: Some(&object), inputs: &inputs, elements: &[], environment };
+    let trial = Trial {
+        program: &program,
+        verified: None,
+        object: Some(&object),
+        inputs: &inputs,
+        elements: &[],
+        environment,
+    };
     let mut backends = vec![Backend::Interpreter, Backend::Jit];
     if crate::require::kernel("calls in the kernel") {
         backends.push(Backend::Kernel);

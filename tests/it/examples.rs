@@ -50,6 +50,7 @@ fn agree(example: &str, path: &Path, elements: &[Fill]) -> Vec<Record> {
     let inputs = frames();
     let trial = Trial {
         program: &program,
+        verified: None,
         object: None,
         inputs: &inputs,
         elements,

@@ -195,6 +195,7 @@ impl Job<'_> {
         let environment = FixedEnvironment::default();
         let trial = Trial {
             program: self.program,
+            verified: None,
             object: self.opened.object(),
             inputs: &inputs,
             elements: &[],

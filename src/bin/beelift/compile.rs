@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use beelift::aot::{self, AotError, Unit};
-use beelift::codegen::{self, CodegenError, Target};
+use beelift::codegen::{self, Target};
 use beelift::ir;
 use beelift::verify::Options;
 
@@ -33,10 +33,8 @@ pub(crate) fn compile(args: &args::Compile, as_json: bool) -> Result<ExitCode, F
     for name in opened.chosen()? {
         let (program, _) = opened.link(&name)?;
         let verified = verified(program, &options)?;
-        let module = ir::build(&verified, ir::Options::default())
-            .map_err(|error| uncompiled(verified.program(), &CodegenError::Unsupported(error)))?;
-        let code =
-            codegen::compile(&module, &target).map_err(|error| uncompiled(verified.program(), &error))?;
+        let code = codegen::compile_verified(&verified, ir::Options::default(), &target)
+            .map_err(|error| uncompiled(verified.program(), &error))?;
         compiled.push((verified, code));
     }
     let units: Vec<Unit<'_>> =

@@ -185,6 +185,7 @@ impl Job<'_> {
         let environment = FixedEnvironment { print_trace: false, ..self.environment() };
         let trial = Trial {
             program: self.program,
+            verified: None,
             object: self.opened.object(),
             inputs: &inputs,
             elements: self.fills,
