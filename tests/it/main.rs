@@ -32,4 +32,6 @@ mod tail_calls;
 mod robust;
 #[cfg(feature = "jit")]
 mod support;
+#[cfg(feature = "jit")]
+mod threads;
 mod tidy;
