@@ -9,8 +9,8 @@ use std::time::Instant;
 use beelift::engine::compare::Trial;
 use beelift::engine::{Backend, Input};
 use beelift::isa::{Callee, Const64, Insn};
-use beelift::verify::{self, Failure, Options, Policy};
-use beelift::{Engine, FixedEnvironment, Program, ProgramType};
+use beelift::verify::{self, Failure, Options, Policy, Verified};
+use beelift::{Engine, FixedEnvironment, Program};
 
 use crate::generator;
 
@@ -61,6 +61,9 @@ fn kind_of(insn: &Insn) -> String {
         Insn::LoadAcquire { size, .. } => format!("load acquire {size:?}"),
         Insn::StoreRelease { size, .. } => format!("store release {size:?}"),
         Insn::MayGoto { .. } => "may_goto".to_owned(),
+        Insn::LegacyPacket { size, index, .. } => {
+            format!("packet {} {size:?}", if index.is_some() { "ind" } else { "abs" })
+        }
         other => format!("{other:?}"),
     }
 }
@@ -69,7 +72,7 @@ fn program_of(case: &generator::Case) -> Program {
     let slots = beelift::isa::encode::encode(&case.insns, &mut beelift::isa::encode::Verbatim)
         .unwrap_or_else(|error| panic!("seed {}: {error:?}", case.seed))
         .slots;
-    Program::from_slots(ProgramType::Xdp, &slots, Arc::from(case.maps.clone()))
+    Program::from_slots(case.prog_type, &slots, Arc::from(case.maps.clone()))
         .unwrap_or_else(|error| panic!("seed {}: {error}", case.seed))
 }
 
@@ -111,17 +114,47 @@ fn every_engine_agrees_on_random_programs() {
     );
 }
 
+/// What differs between engines on a program that is accepted, if anything.
+fn difference(verified: &Verified, packets: &[Vec<u8>], backends: &[Backend]) -> Result<(), String> {
+    let inputs: Vec<Input> =
+        packets.iter().map(|packet| Input { packet: packet.clone(), ..Input::default() }).collect();
+    let trial = Trial {
+        program: verified.program(),
+        verified: Some(verified),
+        object: None,
+        inputs: &inputs,
+        elements: &[],
+        environment: FixedEnvironment::default(),
+    };
+    let plain = trial.compare(backends, &Engine::builder);
+    // Once more with the proven facts asserted; the kernel has shown what it does.
+    let ours: Vec<Backend> = backends.iter().copied().filter(|&backend| backend != Backend::Kernel).collect();
+    let asserted = trial.compare(&ours, &|| Engine::builder().check_facts(true));
+    for column in plain.columns.iter().chain(&asserted.columns) {
+        let outcome = match &column.outcome {
+            Ok(outcome) => outcome,
+            Err(error) => return Err(format!("{}: {error}", column.backend)),
+        };
+        for record in outcome.records.iter().flatten() {
+            if let Err(trap) = &record.value {
+                return Err(format!("{} trapped: {trap}", column.backend));
+            }
+        }
+    }
+    let difference = plain.difference.or(asserted.difference);
+    difference.map_or(Ok(()), |difference| Err(format!("{difference:#?}")))
+}
+
 fn judge(seed: u64, kernel: bool, tally: &mut Tally) {
     let case = generator::generate(seed);
     let program = program_of(&case);
     // The kernel wants types of programs that take the address of a function.
     let typed = |insn: &Insn| matches!(insn, Insn::Const { value: Const64::Function(_), .. });
     let kernel = kernel && !case.insns.iter().any(typed);
-    let options = Options::with_policy(Policy::KERNEL);
-    let verdict = verify::verify(program.clone(), &options);
+    let verdict = verify::verify(program.clone(), &Options::with_policy(Policy::KERNEL));
     let in_kernel = kernel.then(|| kernel_verdict(&program));
-    match verdict {
-        Ok(_) => {}
+    let verified = match verdict {
+        Ok(verified) => verified,
         Err(Failure::Unsupported { what, .. }) => panic!("seed {seed}: unsupported: {what}"),
         Err(Failure::Rejected(rejected)) => {
             if in_kernel == Some(Ok(())) {
@@ -131,20 +164,12 @@ fn judge(seed: u64, kernel: bool, tally: &mut Tally) {
             return;
         }
         Err(other) => panic!("seed {seed}: {other:?}"),
-    }
+    };
     // What we alone accept must be safe all the same: the interpreter and the assertions of facts judge it.
     let beyond = matches!(in_kernel, Some(Err(_)));
     if let Some(Err(why)) = in_kernel {
         tally.beyond.push((seed, why));
     }
-    let inputs = [Input { packet: case.packet.clone(), ..Input::default() }];
-    let trial = Trial {
-        program: &program,
-        object: None,
-        inputs: &inputs,
-        elements: &[],
-        environment: FixedEnvironment::default(),
-    };
     let mut backends = vec![Backend::Interpreter];
     if cfg!(feature = "jit") {
         backends.push(Backend::Jit);
@@ -152,43 +177,19 @@ fn judge(seed: u64, kernel: bool, tally: &mut Tally) {
     if kernel && !beyond {
         backends.push(Backend::Kernel);
     }
-    for check_facts in [false, true] {
-        let comparison = trial.compare(&backends, &|| {
-            Engine::builder().verify(Options::with_policy(Policy::KERNEL)).check_facts(check_facts)
-        });
-        for column in &comparison.columns {
-            if let Err(error) = &column.outcome {
-                panic!("seed {seed}: {}: {error}", column.backend);
-            }
-            if let Ok(outcome) = &column.outcome
-                && let Ok(record) = &outcome.records[0]
-                && let Err(trap) = &record.value
-            {
-                panic!("seed {seed}: {} trapped: {trap}", column.backend);
-            }
-        }
-        if !comparison.agrees() {
-            let differs = |insns: &[Insn]| {
-                let case = generator::Case { insns: insns.to_vec(), ..case.clone() };
-                let program = program_of(&case);
-                // What the stack held before is not a finding.
-                let policy = Policy { allow_uninitialised_stack: false, ..Policy::KERNEL };
-                if verify::verify(program.clone(), &Options::with_policy(policy)).is_err() {
-                    return false;
-                }
-                let environment = FixedEnvironment::default();
-                let trial =
-                    Trial { program: &program, object: None, inputs: &inputs, elements: &[], environment };
-                let builder = || {
-                    Engine::builder().verify(Options::with_policy(Policy::KERNEL)).check_facts(check_facts)
-                };
-                let comparison = trial.compare(&backends, &builder);
-                comparison.columns.iter().all(|column| column.outcome.is_ok()) && !comparison.agrees()
-            };
-            let small = generator::shrink(&case.insns, &differs);
-            let text: Vec<String> = small.iter().map(|insn| format!("{insn:?}")).collect();
-            panic!("seed {seed}: {:#?}\nin short:\n{}", comparison.difference, text.join("\n"));
-        }
+    if let Err(what) = difference(&verified, &case.packets, &backends) {
+        let differs = |insns: &[Insn]| {
+            let program = program_of(&generator::Case { insns: insns.to_vec(), ..case.clone() });
+            // What the stack held before is not a finding.
+            let policy = Policy { allow_uninitialised_stack: false, ..Policy::KERNEL };
+            let in_kernel = !backends.contains(&Backend::Kernel) || kernel_verdict(&program).is_ok();
+            in_kernel
+                && verify::verify(program, &Options::with_policy(policy))
+                    .is_ok_and(|verified| difference(&verified, &case.packets, &backends).is_err())
+        };
+        let small = generator::shrink(&case.insns, &differs);
+        let text: Vec<String> = small.iter().map(|insn| format!("{insn:?}")).collect();
+        panic!("seed {seed}: {what}\nin short:\n{}", text.join("\n"));
     }
     tally.count(&program);
 }
@@ -201,6 +202,6 @@ fn kernel_verdict(program: &Program) -> Result<(), String> {
 }
 
 #[cfg(not(feature = "kernel"))]
-fn kernel_accepts(_program: &Program) -> bool {
+fn kernel_verdict(_program: &Program) -> Result<(), String> {
     unreachable!("asked only when the kernel is there")
 }

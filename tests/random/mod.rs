@@ -1,11 +1,12 @@
 //! Random programs: a generator that knows what its registers hold, so that most of what it makes is accepted.
 //!
 //! Shared by the plain tests (seconds) and the fuzz targets (hours). A program is a function of its seed alone.
-//! It reads context, packet, stack, an array and a hash map, ends by hashing every scalar register into r0 and
-//! into the array, and returns the hash: what any engine computes differently shows.
+//! It is of type `xdp` or `sched_cls`, reads context, packet, stack, an array and a hash map, ends by hashing every
+//! scalar register into r0 and into the array, and returns the hash: what any engine computes differently shows.
 //!
 //! Some programs are made with one flaw (a bound off by a little), so that verdicts can be compared as well.
 
+use beelift::ProgramType;
 use beelift::isa::{
     AluOp, AtomicOp, ByteOrder, Callee, CmpOp, Const64, Insn, InsnId, MapSlot, Operand, Reg, Sign, Size,
     Width,
@@ -14,6 +15,8 @@ use beelift::runtime::{MapDef, MapKind};
 
 /// Bytes of the packet every program may touch after its own bounds check.
 const PACKET: u32 = 48;
+/// Packets a program runs over, one after the other on the same maps.
+const PACKETS: u32 = 4;
 /// Bytes of a map value.
 const VALUE: u32 = 64;
 /// Stack slots that are written before anything reads them: r10-64 to r10-1.
@@ -87,13 +90,14 @@ fn mixed(number: u64) -> u64 {
     state ^ (state >> 31)
 }
 
-/// A generated program with its maps and an input.
+/// A generated program with its maps and inputs.
 #[derive(Clone, Debug)]
 pub(crate) struct Case {
     pub(crate) seed: u64,
+    pub(crate) prog_type: ProgramType,
     pub(crate) insns: Vec<Insn>,
     pub(crate) maps: Vec<MapDef>,
-    pub(crate) packet: Vec<u8>,
+    pub(crate) packets: Vec<Vec<u8>>,
 }
 
 /// Takes out what a finding does not need: as long as `still` says that it is still there, instructions become
@@ -144,11 +148,15 @@ pub(crate) fn generate_from(bytes: &[u8]) -> Case {
 
 fn case(seed: u64, mut rng: Rng) -> Case {
     let flawed = rng.chance(15);
-    let length = PACKET + rng.below(64);
-    let packet = (0..length).map(|_| rng.bits() as u8).collect();
+    let first = packet(&mut rng);
+    // From a sequence of their own, so that their number does not change the program.
+    let mut others = Rng::new(!seed);
+    let packets = std::iter::once(first).chain((1..PACKETS).map(|_| packet(&mut others))).collect();
     let calls_back = rng.chance(10);
+    let target = if rng.chance(25) { &SCHED_CLS } else { &XDP };
     let mut generator = Generator {
         rng,
+        target,
         insns: Vec::new(),
         subprograms: Vec::new(),
         callbacks: Vec::new(),
@@ -157,7 +165,12 @@ fn case(seed: u64, mut rng: Rng) -> Case {
         flaw: flawed,
     };
     generator.program();
-    Case { seed, insns: generator.insns, maps: maps(), packet }
+    Case { seed, prog_type: target.prog_type, insns: generator.insns, maps: maps(), packets }
+}
+
+fn packet(rng: &mut Rng) -> Vec<u8> {
+    let length = PACKET + rng.below(64);
+    (0..length).map(|_| rng.bits() as u8).collect()
 }
 
 const CTX: Reg = Reg::R6;
@@ -169,8 +182,26 @@ const NUMBERS: [Reg; 6] = [Reg::R0, Reg::R1, Reg::R2, Reg::R3, Reg::R4, KEPT];
 /// Scratch for pointers and loop counters.
 const TEMP: Reg = Reg::R5;
 
+/// What depends on the program type.
+struct Target {
+    prog_type: ProgramType,
+    /// Context offsets of the packet's start and end.
+    packet: [i16; 2],
+    /// Context offsets of 32-bit numbers.
+    numbers: &'static [i16],
+    /// Helpers that copy packet bytes to the stack and back: `(ctx, offset, buffer, length)`.
+    copy: [u32; 2],
+}
+
+const XDP: Target =
+    Target { prog_type: ProgramType::Xdp, packet: [0, 4], numbers: &[12, 16], copy: [189, 190] };
+/// Length, mark and protocol.
+const SCHED_CLS: Target =
+    Target { prog_type: ProgramType::SchedCls, packet: [76, 80], numbers: &[0, 8, 16], copy: [26, 9] };
+
 struct Generator {
     rng: Rng,
+    target: &'static Target,
     insns: Vec<Insn>,
     /// Calls to patch: position of the call.
     subprograms: Vec<usize>,
@@ -273,8 +304,9 @@ impl Generator {
     }
 
     fn find_packet(&mut self) {
-        self.load(Size::W, Sign::Zero, PKT, CTX, 0);
-        self.load(Size::W, Sign::Zero, Reg::R3, CTX, 4);
+        let [start, end] = self.target.packet;
+        self.load(Size::W, Sign::Zero, PKT, CTX, start);
+        self.load(Size::W, Sign::Zero, Reg::R3, CTX, end);
         self.mov(Reg::R2, PKT);
         self.alu(AluOp::Add, Width::W64, Reg::R2, Operand::Imm(i64::from(PACKET)));
         self.exit_if(CmpOp::Gt, Reg::R2, Operand::Reg(Reg::R3));
@@ -292,7 +324,7 @@ impl Generator {
                 1 => self.load(size, Sign::Zero, register, PKT, off),
                 2 => self.load(size, Sign::Zero, register, VAL, off),
                 _ => {
-                    let field = self.rng.pick(&[12, 16]);
+                    let field = self.rng.pick(self.target.numbers);
                     self.load(Size::W, Sign::Zero, register, CTX, field);
                 }
             }
@@ -321,6 +353,9 @@ impl Generator {
             match self.rng.below(if depth > 0 { 27 } else { 21 }) {
                 0..=7 => self.arithmetic(),
                 8 => self.swap(),
+                9 if self.target.prog_type == ProgramType::SchedCls && self.rng.chance(50) => {
+                    self.legacy_packet();
+                }
                 9 | 10 => self.packet_access(),
                 11 | 12 => self.value_access(),
                 13 | 14 => self.stack_access(),
@@ -435,6 +470,12 @@ impl Generator {
         };
         let src = self.number();
         self.push(Insn::Atomic { op, fetch, width, base, off, src });
+        if op == AtomicOp::CmpXchg && width == Width::W32 {
+            // A read of all of r0 on every path from here: without one the kernel may leave the upper half as it was
+            // (see docs/testing.md).
+            let imm = self.imm();
+            self.alu(AluOp::Xor, Width::W64, Reg::R0, Operand::Imm(imm));
+        }
     }
 
     /// An access at an offset that was bounded by arithmetic or by a branch.
@@ -484,7 +525,7 @@ impl Generator {
             self.mov(Reg::R0, TEMP);
             let bytes = i64::from(size.bytes());
             self.alu(AluOp::Add, Width::W64, Reg::R0, Operand::Imm(bytes));
-            self.load(Size::W, Sign::Zero, Reg::R1, CTX, 4);
+            self.load(Size::W, Sign::Zero, Reg::R1, CTX, self.target.packet[1]);
             outside = Some(self.push(Insn::Branch {
                 op: CmpOp::Gt,
                 width: Width::W64,
@@ -666,16 +707,38 @@ impl Generator {
         self.push(Insn::Call(Callee::Helper(28)));
     }
 
-    /// `xdp_load_bytes` or `xdp_store_bytes`, sometimes past the end.
+    /// Packet bytes to the stack or back by a helper, sometimes past the end.
     fn packet_copy(&mut self) {
-        let id = self.rng.pick(&[189, 190]);
+        let store = self.rng.chance(50);
+        let id = self.target.copy[usize::from(store)];
         let offset = i64::from(self.rng.below(PACKET + 80));
         self.mov(Reg::R1, CTX);
         self.alu(AluOp::Mov, Width::W64, Reg::R2, Operand::Imm(offset));
         self.stack_pointer(Reg::R3, SCRATCH);
         let length = i64::from(1 + self.rng.below(32));
         self.alu(AluOp::Mov, Width::W64, Reg::R4, Operand::Imm(length));
+        let moves = store && self.target.prog_type == ProgramType::SchedCls;
+        if moves {
+            let flags = u64::from(self.rng.below(3));
+            self.set(Reg::R5, flags);
+        }
         self.push(Insn::Call(Callee::Helper(id)));
+        if moves {
+            self.find_packet();
+        }
+    }
+
+    /// The deprecated packet access, now and then past the end, which ends the program.
+    fn legacy_packet(&mut self) {
+        let size = self.rng.pick(&[Size::B, Size::H, Size::W]);
+        let off = if self.rng.chance(5) { self.rng.below(PACKET + 80) } else { self.rng.below(12) };
+        let index = self.rng.chance(50).then(|| {
+            self.mov(TEMP, KEPT);
+            self.alu(AluOp::And, Width::W64, TEMP, Operand::Imm(31));
+            TEMP
+        });
+        self.push(Insn::LegacyPacket { size, index, off: off.cast_signed() });
+        self.set_numbers(&[Reg::R1, Reg::R2, Reg::R3, Reg::R4]);
     }
 
     fn call(&mut self) {
