@@ -163,6 +163,10 @@ fn check_helpers(unit: &Unit<'_>, options: &Options) -> Result<(), AotError> {
                 let program = unit.program.name.clone();
                 return Err(AotError::Feature { program, what: "an exception out of a subprogram" });
             }
+            Symbol::Arena(_) => {
+                let program = unit.program.name.clone();
+                return Err(AotError::Feature { program, what: "an arena" });
+            }
             Symbol::Kfunc(_) => {
                 return Err(AotError::Helper {
                     program: unit.program.name.clone(),
@@ -189,7 +193,7 @@ fn check_helpers(unit: &Unit<'_>, options: &Options) -> Result<(), AotError> {
 /// The map that a symbol is a part of.
 const fn map_of(symbol: Symbol) -> Option<MapSlot> {
     match symbol {
-        Symbol::MapHandle(slot) | Symbol::MapBase(slot) => Some(slot),
+        Symbol::MapHandle(slot) | Symbol::MapBase(slot) | Symbol::Arena(slot) => Some(slot),
         Symbol::Function(_) | Symbol::Helper(_) | Symbol::Kfunc(_) | Symbol::Stub(_) => None,
     }
 }

@@ -203,6 +203,7 @@ impl Writer<'_> {
                     Symbol::Helper(id) => self.undefined(&format!("beelift_{}", helper_name(id))),
                     Symbol::Stub(Stub::TrapExit) => self.undefined("beelift_trap_exit"),
                     Symbol::Kfunc(_)
+                    | Symbol::Arena(_)
                     | Symbol::Stub(Stub::PacketLoad | Stub::MapIterate | Stub::ThrowExit) => {
                         unreachable!("refused before anything is written")
                     }

@@ -104,6 +104,8 @@ pub enum Symbol {
     MapHandle(MapSlot),
     /// The first value of a map: `Map::base()`.
     MapBase(MapSlot),
+    /// The window of an arena: `ArenaMap::window()`.
+    Arena(MapSlot),
     /// Native code of ours that is not a helper.
     Stub(Stub),
 }
@@ -131,6 +133,7 @@ impl std::fmt::Display for Symbol {
             }
             Self::MapHandle(slot) => write!(f, "map {}", slot.0),
             Self::MapBase(slot) => write!(f, "values of map {}", slot.0),
+            Self::Arena(slot) => write!(f, "window of map {}", slot.0),
             Self::Stub(Stub::TrapExit) => f.write_str("stub trap_exit"),
             Self::Stub(Stub::ThrowExit) => f.write_str("stub throw_exit"),
             Self::Stub(Stub::PacketLoad) => f.write_str("stub packet_load"),

@@ -223,6 +223,7 @@ impl Lowering<'_> {
         }
         let (symbol, offset) = match address {
             Address::MapHandle(slot) => (Symbol::MapHandle(slot), 0),
+            Address::Arena(slot) => (Symbol::Arena(slot), 0),
             Address::MapValue(slot, offset) => (map_base(slot), i64::from(offset)),
         };
         let name = self.pos.func.declare_imported_user_function(names::name_of(symbol));

@@ -12,6 +12,7 @@ const MAP_HANDLE: u32 = 2;
 const MAP_BASE: u32 = 3;
 const STUB: u32 = 4;
 const KFUNC: u32 = 5;
+const ARENA: u32 = 6;
 
 pub(super) fn name_of(symbol: Symbol) -> UserExternalName {
     let (namespace, index) = match symbol {
@@ -20,6 +21,7 @@ pub(super) fn name_of(symbol: Symbol) -> UserExternalName {
         Symbol::Kfunc(number) => (KFUNC, number),
         Symbol::MapHandle(slot) => (MAP_HANDLE, slot.0),
         Symbol::MapBase(slot) => (MAP_BASE, slot.0),
+        Symbol::Arena(slot) => (ARENA, slot.0),
         Symbol::Stub(Stub::TrapExit) => (STUB, 0),
         Symbol::Stub(Stub::PacketLoad) => (STUB, 1),
         Symbol::Stub(Stub::MapIterate) => (STUB, 2),
@@ -35,6 +37,7 @@ pub(super) fn symbol_of(name: &UserExternalName) -> Symbol {
         KFUNC => Symbol::Kfunc(name.index),
         MAP_HANDLE => Symbol::MapHandle(MapSlot(name.index)),
         MAP_BASE => Symbol::MapBase(MapSlot(name.index)),
+        ARENA => Symbol::Arena(MapSlot(name.index)),
         STUB if name.index == 0 => Symbol::Stub(Stub::TrapExit),
         STUB if name.index == 1 => Symbol::Stub(Stub::PacketLoad),
         STUB if name.index == 2 => Symbol::Stub(Stub::MapIterate),

@@ -54,6 +54,8 @@ fn verified(insns: Vec<Insn>) -> Verified {
         })
         .collect();
     let facts = Facts {
+        arena_alu: Vec::new(),
+        arena: None,
         reachable: vec![true; count],
         access,
         lhs: vec![None; count],

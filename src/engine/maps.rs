@@ -4,6 +4,7 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
 
+use beelift_runtime::map::arena::ArenaMap;
 use beelift_runtime::map::ringbuf::RingbufMap;
 use beelift_runtime::map::{Map, MapDef, MapError, MapKind, MapOfMaps, UpdateFlags};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
@@ -379,6 +380,58 @@ impl MapHandle {
                 .map_err(|error| self.failed("drain", error)),
             #[cfg(feature = "kernel")]
             Backing::Kernel(map, _) => Ok(crate::kernel::RingBuffer::open(map)?.drain()),
+        }
+    }
+
+    /// Address of an arena's first page, as programs see it.
+    ///
+    /// # Errors
+    /// Another type of map, or an arena that was not made here.
+    pub fn arena_start(&self) -> Result<u64, Error> {
+        let none = || self.failed("address", MapError::NotSupported);
+        match &self.backing {
+            Backing::User(map) => {
+                map.as_any().downcast_ref::<ArenaMap>().map(ArenaMap::first_page).ok_or_else(none)
+            }
+            #[cfg(feature = "kernel")]
+            Backing::Kernel(map, _) => map.arena_start().ok_or_else(none),
+        }
+    }
+
+    /// Bytes of an arena, as user space sees them: touching a page allocates it. `at` is a pointer that a program left, or
+    /// counts from [`MapHandle::arena_start`]; of an address only the lower half counts.
+    ///
+    /// # Errors
+    /// Another type of map, a range that is not in the arena.
+    pub fn arena_read(&self, at: u64, len: usize) -> Result<Vec<u8>, Error> {
+        let mut bytes = vec![0; len];
+        match &self.backing {
+            Backing::User(map) => map
+                .as_any()
+                .downcast_ref::<ArenaMap>()
+                .ok_or(MapError::NotSupported)
+                .and_then(|arena| arena.read(at, &mut bytes))
+                .map_err(|error| self.failed("read", error))?,
+            #[cfg(feature = "kernel")]
+            Backing::Kernel(map, _) => map.read_arena(at, &mut bytes)?,
+        }
+        Ok(bytes)
+    }
+
+    /// Stores bytes in an arena, as [`MapHandle::arena_read`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn arena_write(&self, at: u64, bytes: &[u8]) -> Result<(), Error> {
+        match &self.backing {
+            Backing::User(map) => map
+                .as_any()
+                .downcast_ref::<ArenaMap>()
+                .ok_or(MapError::NotSupported)
+                .and_then(|arena| arena.write(at, bytes))
+                .map_err(|error| self.failed("write", error)),
+            #[cfg(feature = "kernel")]
+            Backing::Kernel(map, _) => Ok(map.write_arena(at, bytes)?),
         }
     }
 

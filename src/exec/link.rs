@@ -10,6 +10,7 @@ use std::io;
 use beelift_runtime::abi::HelperFn;
 use beelift_runtime::helper::{self, MAP_ITERATE, PACKET_LOAD};
 use beelift_runtime::map::MapHandle;
+use beelift_runtime::map::arena::ArenaMap;
 
 use super::memory::{CodeMemory, Executable};
 use crate::codegen::{CompiledCode, Reloc, RelocKind, Stub, Symbol};
@@ -112,6 +113,10 @@ fn address_of(symbol: Symbol, base: u64, starts: &[u32], bindings: &Bindings<'_>
         Symbol::MapHandle(slot) => Ok(std::ptr::from_ref(map(bindings, slot)?) as u64),
         Symbol::MapBase(slot) => {
             map(bindings, slot)?.map.base().map(|base| base.0).ok_or(LinkError::NoBase(slot))
+        }
+        Symbol::Arena(slot) => {
+            let arena = map(bindings, slot)?.map.as_any().downcast_ref::<ArenaMap>();
+            arena.map(ArenaMap::window).ok_or(LinkError::NoBase(slot))
         }
         Symbol::Stub(Stub::TrapExit) => Ok(bindings.trap_exit),
         Symbol::Stub(Stub::ThrowExit) => Ok(bindings.throw_exit),

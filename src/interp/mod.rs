@@ -9,6 +9,7 @@
 //! registers that a call destroys hold a pattern, so that a program that reads them stands out.
 #![forbid(unsafe_code)]
 
+mod arena;
 mod call;
 mod callback;
 mod memory;
@@ -24,6 +25,7 @@ use beelift_runtime::TrapKind;
 use beelift_runtime::abi::ExecContext;
 use beelift_runtime::ctx::{ContextLayout, Entry, ProgramType};
 use beelift_runtime::helper::{self, Helper, TailCall, release_lock};
+use beelift_runtime::map::arena::ArenaMap;
 use beelift_runtime::map::{Map, MapHandle, MapOfMaps};
 use beelift_runtime::mem::{OutOfMemory, RegionKind, Regions, SharedBytes};
 
@@ -69,6 +71,8 @@ pub struct InterpProgram {
     helpers: BTreeMap<u32, &'static Helper>,
     /// By slot; `None` for `bpf_throw`, and for those that nothing calls.
     kfuncs: Vec<Option<&'static Helper>>,
+    /// The arena that the program names.
+    arena: Option<MapSlot>,
     layout: ContextLayout,
     /// Stacks of earlier runs, to be used again.
     stacks: Mutex<Vec<SharedBytes>>,
@@ -134,6 +138,7 @@ impl InterpProgram {
     ) -> Result<Self, InterpError> {
         let mut found = BTreeMap::new();
         let mut kfuncs = vec![None; program.kfuncs.len()];
+        let (mut casts, mut arena) = (None, None);
         for (insn, &at) in program.insns.iter().zip(&program.pcs) {
             let unsupported = |what: &str| InterpError::Unsupported { at, what: what.to_owned() };
             match *insn {
@@ -170,6 +175,9 @@ impl InterpProgram {
                     ..
                 } => {
                     let handle = maps.get(map.0 as usize).ok_or(InterpError::MissingMap { at, map })?;
+                    if handle.map.as_any().is::<ArenaMap>() && *arena.get_or_insert(map) != map {
+                        return Err(unsupported("a second arena"));
+                    }
                     let direct = matches!(
                         insn,
                         Insn::Const { value: Const64::MapValue(..) | Const64::MapIndexValue(..), .. }
@@ -178,7 +186,7 @@ impl InterpProgram {
                         return Err(unsupported("direct values of this map type"));
                     }
                 }
-                Insn::AddrSpaceCast { .. } => return Err(unsupported("arenas")),
+                Insn::AddrSpaceCast { .. } => casts = Some(at),
                 Insn::LegacyPacket { .. } if !has_packet_loads(program.prog_type) => {
                     let what =
                         format!("packet access instructions in programs of type {}", program.prog_type);
@@ -200,13 +208,17 @@ impl InterpProgram {
                 | Insn::Exit => {}
             }
         }
+        if let (Some(at), None) = (casts, arena) {
+            let what = "an arena that is not named".to_owned();
+            return Err(InterpError::Unsupported { at, what });
+        }
         let layout = program.prog_type.layout(program.attach_type);
         if let ContextLayout::Kernel = layout {
             let what = format!("contexts of type {}", program.prog_type);
             return Err(InterpError::Unsupported { at: Pc(0), what });
         }
         let stacks = Mutex::new(vec![new_stack()?]);
-        Ok(Self { program, maps, helpers: found, kfuncs, layout, stacks })
+        Ok(Self { program, maps, helpers: found, kfuncs, arena, layout, stacks })
     }
 
     /// Runs the program on the memory in `regions`. `entry` comes from the context of the run, whose address
@@ -278,6 +290,10 @@ impl InterpProgram {
     fn is_subprogram(&self, entry: InsnId) -> bool {
         self.program.subprograms.iter().any(|sub| sub.entry == entry)
             || self.program.insns.iter().any(|insn| effects::subprogram(insn) == Some(entry))
+    }
+
+    fn arena(&self) -> Option<&ArenaMap> {
+        self.maps[self.arena?.0 as usize].map.as_any().downcast_ref()
     }
 
     fn map_address(&self, map: MapSlot) -> u64 {

@@ -7,12 +7,15 @@ use beelift_runtime::TrapKind;
 use beelift_runtime::abi::ExecContext;
 use beelift_runtime::ctx::Entry;
 use beelift_runtime::helper;
+use beelift_runtime::map::arena::ArenaMap;
 use beelift_runtime::mem::Fault;
 
+use super::arena::Marks;
 use super::call::{self, Refusal};
 use super::callback::{self, Calling};
 use super::memory::Memory;
 use super::{InterpProgram, MAX_FRAMES, Moment, Observer};
+use crate::isa::effects::RegSet;
 use crate::isa::limits::{MAY_GOTO_BUDGET, function_address, function_at};
 use crate::isa::semantics::{Concrete, alu, compare, swap};
 use crate::isa::{AtomicOp, Callee, Const64, Insn, InsnId, Operand, Reg, Sign};
@@ -31,6 +34,8 @@ struct Frame {
     /// r6 to r10.
     saved: [u64; 5],
     may_goto: u32,
+    /// Which of r6 to r10 are pointers into an arena.
+    marks: RegSet,
     /// The callee is a callback of that helper call.
     calling: Option<Calling>,
 }
@@ -43,6 +48,9 @@ pub(super) struct Run<'r, 'm> {
     /// Iterations left to `may_goto` in the current frame.
     may_goto: u32,
     callers: Vec<Frame>,
+    arena: Option<&'r ArenaMap>,
+    /// Values that are pointers into the arena.
+    pub(super) marks: Marks,
 }
 
 /// Where to go on.
@@ -65,7 +73,8 @@ pub(super) fn run(
     registers[Reg::R10.index()] = memory.push_frame();
     cx.trap.set(0);
     let callers = Vec::with_capacity(MAX_FRAMES);
-    let mut run = Run { interp, cx, memory, registers, may_goto: MAY_GOTO_BUDGET, callers };
+    let (arena, marks) = (interp.arena(), Marks::default());
+    let mut run = Run { interp, cx, memory, registers, may_goto: MAY_GOTO_BUDGET, callers, arena, marks };
     let mut at = InsnId(0);
     let refusal = loop {
         let Some(&insn) = interp.program.insns.get(at.index()) else {
@@ -108,17 +117,22 @@ impl Run<'_, '_> {
     pub(super) fn set(&mut self, reg: Reg, value: u64) {
         self.registers[reg.index()] = value;
     }
-    fn operand(&self, operand: Operand) -> u64 {
+    pub(super) fn operand(&self, operand: Operand) -> u64 {
         match operand {
             Operand::Reg(reg) => self.get(reg),
             Operand::Imm(value) => value.cast_unsigned(),
         }
     }
-    fn address(&self, base: Reg, off: i16) -> u64 {
+    pub(super) fn address(&self, base: Reg, off: i16) -> u64 {
         self.get(base).wrapping_add_signed(i64::from(off))
     }
 
     fn step(&mut self, at: InsnId, insn: Insn) -> Result<Step, Refusal> {
+        if let Some(arena) = self.arena
+            && let Some(step) = self.arena_step(arena, &insn)
+        {
+            return Ok(step);
+        }
         match insn {
             Insn::Alu { op, width, dst, src } => {
                 let src = self.operand(src);
@@ -182,7 +196,7 @@ impl Run<'_, '_> {
                 self.set(Reg::R0, result.cast_unsigned());
                 self.destroy_arguments();
             }
-            Insn::AddrSpaceCast { .. } => unreachable!("refused by `InterpProgram::new`"),
+            Insn::AddrSpaceCast { .. } => unreachable!("`InterpProgram::new` asks for an arena"),
         }
         Ok(Step::Next)
     }
@@ -265,6 +279,7 @@ impl Run<'_, '_> {
             }
             self.memory.pop_frame();
         }
+        self.marks = Marks::default();
         let cookie = self.get(Reg::R1);
         let Some(callback) = self.interp.program.exception_callback else { return Ok(Step::Done(cookie)) };
         self.registers[Reg::R10.index()] = self.memory.push_frame();
@@ -281,7 +296,12 @@ impl Run<'_, '_> {
             return Err(trap(TrapKind::CallDepth));
         }
         let saved = self.registers[Reg::R6.index()..].try_into().expect("r6 to r10 are five");
-        self.callers.push(Frame { call: at, saved, may_goto: self.may_goto, calling });
+        let marks = self.marks.registers.minus(RegSet::CALLER_SAVED);
+        if calling.is_some() {
+            // A callback's arguments are none of the caller's registers.
+            self.marks.registers = marks;
+        }
+        self.callers.push(Frame { call: at, saved, may_goto: self.may_goto, marks, calling });
         self.may_goto = MAY_GOTO_BUDGET;
         self.registers[Reg::R10.index()] = self.memory.push_frame();
         Ok(())
@@ -306,6 +326,8 @@ impl Run<'_, '_> {
         let Some(frame) = self.callers.pop() else { return Ok(Step::Done(self.get(Reg::R0))) };
         self.registers[Reg::R6.index()..].copy_from_slice(&frame.saved);
         self.may_goto = frame.may_goto;
+        let result = self.marks.registers.intersect(RegSet::of(Reg::R0));
+        self.marks.registers = frame.marks.union(result);
         self.destroy_arguments();
         match frame.calling {
             None => Ok(Step::To(frame.call.next())),

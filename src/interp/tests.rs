@@ -49,7 +49,10 @@ fn what_is_missing_is_refused_by_name_before_any_run() {
             "pc 0: not supported by the interpreter: kernel function bpf_task_from_pid",
         ),
         ("r1 = ksym[x] ll\nexit", "pc 0: not supported by the interpreter: kernel symbols"),
-        ("r1 = addr_space_cast(r1, 0, 1)\nexit", "pc 0: not supported by the interpreter: arenas"),
+        (
+            "r1 = addr_space_cast(r1, 0, 1)\nexit",
+            "pc 0: not supported by the interpreter: an arena that is not named",
+        ),
         (
             "r0 = *(u8 *)skb[0]\nexit",
             "pc 0: not supported by the interpreter: packet access instructions in programs of type syscall",

@@ -163,6 +163,8 @@ impl Body<'_> {
     fn instruction(&mut self, frame: &mut Frame, index: usize, insn: Insn) -> Result<bool, Unsupported> {
         match insn {
             Insn::Alu { op, width, dst, src } => {
+                let narrowed = self.verified.facts().arena_alu.get(self.at.index()) == Some(&true);
+                let width = if narrowed { Width::W32 } else { width };
                 let value = self.alu(frame, op, width, dst, src);
                 self.set_register(frame, dst, value);
             }
@@ -198,7 +200,10 @@ impl Body<'_> {
                 self.may_goto(frame, index);
                 return Ok(false);
             }
-            Insn::AddrSpaceCast { .. } => return Err(self.unsupported("addr_space_cast")),
+            Insn::AddrSpaceCast { dst, src, to } => {
+                let value = self.cast(frame, src, to)?;
+                self.set_register(frame, dst, value);
+            }
             Insn::LegacyPacket { size, index, off } => self.legacy_packet(frame, size, index, off),
         }
         Ok(true)

@@ -196,6 +196,8 @@ pub enum Address {
     MapHandle(MapSlot),
     /// The first value of a map, plus bytes.
     MapValue(MapSlot, u32),
+    /// The window of an arena.
+    Arena(MapSlot),
 }
 
 /// What a call calls.

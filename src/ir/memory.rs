@@ -31,6 +31,9 @@ enum Located {
 impl Body<'_> {
     /// A load, store or atomic.
     pub(crate) fn memory(&mut self, frame: &mut Frame, insn: Insn) -> Result<(), Unsupported> {
+        if self.fact().region == Region::Arena {
+            return self.arena_access(frame, insn);
+        }
         match insn {
             Insn::Load { size, sign, dst, base, off } => {
                 let value = match self.locate(frame, base, off, size)? {
@@ -164,6 +167,7 @@ impl Body<'_> {
             Region::MapValue(_) => Class::Map,
             // A dynptr slice may be packet bytes.
             Region::Memory | Region::Mixed => Class::Any,
+            Region::Arena => unreachable!("an instruction has to do with arenas always or never"),
         };
         let base = self.register(frame, base);
         let place = self.b.settle(Place { base, off: i32::from(off), class, aligned });

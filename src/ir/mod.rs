@@ -6,6 +6,7 @@
 //! improve the function. Not here: anything of Cranelift or of a target machine.
 #![forbid(unsafe_code)]
 
+mod arena;
 mod body;
 mod branch;
 mod build;

@@ -95,7 +95,8 @@ fn promoted(verified: &Verified, blocks: &[CodeBlock]) -> Vec<Slot> {
                 | Region::CallerStack
                 | Region::Packet
                 | Region::MapValue(_)
-                | Region::Memory => continue,
+                | Region::Memory
+                | Region::Arena => continue,
             };
             touched = true;
             let plain = matches!(insn, Insn::Load { .. } | Insn::Store { .. });

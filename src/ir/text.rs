@@ -162,6 +162,7 @@ impl Function {
             Op::Const(number) if number < 10 => write!(f, "{number}"),
             Op::Const(number) => write!(f, "{number:#x}"),
             Op::Address(Address::MapHandle(slot)) => write!(f, "map[{}]", slot.0),
+            Op::Address(Address::Arena(slot)) => write!(f, "window[{}]", slot.0),
             Op::Address(Address::MapValue(slot, 0)) => write!(f, "values[{}]", slot.0),
             Op::Address(Address::MapValue(slot, off)) => write!(f, "values[{}]+{off}", slot.0),
             Op::Runtime => f.write_str("runtime"),

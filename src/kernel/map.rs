@@ -194,6 +194,36 @@ impl KernelMap {
         Ok(Self { fd, info: self.info.clone(), arena: self.arena.clone() })
     }
 
+    /// Reads from an arena as user space sees it. `at` is a pointer as programs see it; its lower half counts.
+    ///
+    /// # Errors
+    /// Outside the arena; for a map that was not made here, or is none.
+    pub fn read_arena(&self, at: u64, into: &mut [u8]) -> Result<(), OsError> {
+        let (arena, offset) = self.arena_at(at)?;
+        arena.read(offset, into).map_err(|errno| self.error("read", errno))
+    }
+
+    /// Writes to an arena, as [`KernelMap::read_arena`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn write_arena(&self, at: u64, bytes: &[u8]) -> Result<(), OsError> {
+        let (arena, offset) = self.arena_at(at)?;
+        arena.write(offset, bytes).map_err(|errno| self.error("write", errno))
+    }
+
+    /// Address of an arena's first page in user space, for a map that was made here.
+    #[must_use]
+    pub fn arena_start(&self) -> Option<u64> {
+        self.arena.as_ref().map(|arena| arena.address())
+    }
+
+    fn arena_at(&self, at: u64) -> Result<(&ArenaMapping, u64), OsError> {
+        let arena = self.arena.as_ref().ok_or_else(|| self.error("access", Errno::EINVAL))?;
+        let offset = (at as u32).wrapping_sub(arena.address() as u32);
+        Ok((arena, u64::from(offset)))
+    }
+
     /// What the kernel said of it when it was opened.
     #[must_use]
     pub fn info(&self) -> &MapInfo {

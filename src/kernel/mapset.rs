@@ -67,7 +67,9 @@ fn create_filled(def: &MapDef, options: MapSetOptions<'_>) -> Result<KernelMap, 
     let plain = CreateOptions { btf: options.btf, inner: None };
     let template = def.inner.as_ref().map(|inner| KernelMap::create(inner, plain)).transpose()?;
     let map = KernelMap::create(def, CreateOptions { btf: options.btf, inner: template.as_ref() })?;
-    if let Some(initial) = &def.initial {
+    if let (MapKind::Arena, Some(initial), Some(start)) = (def.kind, &def.initial, map.arena_start()) {
+        map.write_arena(start, initial)?;
+    } else if let Some(initial) = &def.initial {
         fill(&map, def, initial)?;
     }
     if def.frozen {

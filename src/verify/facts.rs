@@ -32,6 +32,8 @@ pub enum Region {
     MapValue(Option<MapSlot>),
     /// Memory of the run-time (ring buffer records, dynptr slices, `memory` buffers).
     Memory,
+    /// Anywhere in the window of the program's arena, or beside it: checked at run time.
+    Arena,
     /// Different regions on different paths: no alias class.
     Mixed,
 }
@@ -123,6 +125,10 @@ pub struct Facts {
     pub rhs: Vec<Option<ValueFact>>,
     /// For conditional branches.
     pub branch: Vec<BranchFact>,
+    /// Arithmetic on arena pointers, which has 32 bits whatever the instruction says.
+    pub arena_alu: Vec<bool>,
+    /// The arena of the program.
+    pub arena: Option<MapSlot>,
     /// For calls.
     pub call: Vec<Option<CallFact>>,
     /// Whether the edge taken from here must burn fuel (a loop without proven bound).
@@ -154,6 +160,8 @@ pub(crate) fn build(
         lhs: found.lhs,
         rhs: found.rhs,
         branch: found.branch,
+        arena_alu: observed.arena_alu.iter().map(|seen| *seen == Some(true)).collect(),
+        arena: None,
         call: std::mem::take(&mut observed.call),
         fuel: vec![false; count],
         arguments: (0..subs).map(|sub| liveness.argument_bits(sub)).collect(),

@@ -329,6 +329,9 @@ impl Solver<'_> {
 
     fn step(&self, at: InsnId, insn: &Insn, state: &mut Values) {
         match *insn {
+            Insn::Alu { dst, .. } if self.observed.arena_alu[at.index()] == Some(true) => {
+                state.registers[dst.index()] = Scalar::unknown();
+            }
             Insn::Alu { op, width, dst, src } => {
                 let (left, right) = (state.registers[dst.index()], state.operand(src));
                 state.registers[dst.index()] = semantics::alu(&mut AbstractScalar, op, width, left, right);
@@ -361,7 +364,11 @@ impl Solver<'_> {
             }
             Insn::Atomic { op, fetch, width, src, .. } => {
                 let size = if width == Width::W32 { Size::W } else { Size::DW };
-                let old = self.loaded(at, size, Sign::Zero, state);
+                let old = match self.region(at).map(|access| access.region) {
+                    // Where the page is not there the register stays as it is.
+                    Some(Region::Arena) => Scalar::unknown(),
+                    _ => self.loaded(at, size, Sign::Zero, state),
+                };
                 self.stored(at, size, None, state);
                 match (op, fetch) {
                     (crate::isa::AtomicOp::CmpXchg, _) => state.registers[Reg::R0.index()] = old,
@@ -410,7 +417,8 @@ impl Solver<'_> {
                 | Region::CallerStack
                 | Region::Packet
                 | Region::MapValue(_)
-                | Region::Memory,
+                | Region::Memory
+                | Region::Arena,
             ) => {}
         }
     }

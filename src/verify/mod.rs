@@ -149,6 +149,10 @@ fn prove(
         });
     }
     let mut tables = Tables::new(program);
+    if let Some((at, slot)) = tables::arenas(program).find(|&(_, slot)| Some(slot) != tables.arena) {
+        let map = program.maps[slot.0 as usize].name.clone(); // u32 to usize
+        return Err(report::rejected(program, at, Reason::SecondArena { map }).into());
+    }
     let structure = Structure::build(program, |insn| loop_point(&tables, insn))
         .map_err(|(at, reason)| report::rejected(program, at, reason))?;
     let liveness = Liveness::solve(program, &structure, |callee| tables.argument_count(callee));
@@ -176,7 +180,8 @@ fn prove(
     stack_depth::check(program, options, &structure, observed)
         .map_err(|(at, reason)| report::rejected(program, at, reason))?;
     let buffer = options.buffer.filter(|_| program.prog_type == ProgramType::Memory);
-    Ok(facts::build(program, &structure, &liveness, observed, buffer))
+    let found = facts::build(program, &structure, &liveness, observed, buffer);
+    Ok(Facts { arena: tables.arena, ..found })
 }
 
 /// An exception callback takes what was thrown, and nothing else.

@@ -40,6 +40,8 @@ pub(crate) struct Observed {
     pub(crate) edges: Vec<[bool; 2]>,
     /// Subprograms whose stack may be read where it was not written.
     pub(crate) zero_stack: Vec<bool>,
+    /// Whether arithmetic worked on an arena pointer and had 64 bits; `None` where it was not visited.
+    pub(crate) arena_alu: Vec<Option<bool>>,
     /// Calls.
     pub(crate) call: Vec<Option<CallFact>>,
     /// Targets of calls through registers; `None`: several.
@@ -64,6 +66,7 @@ impl Observed {
             loaded: vec![Loaded::Nothing; insns],
             edges: vec![[false; 2]; insns],
             zero_stack: vec![false; subs],
+            arena_alu: vec![None; insns],
             call: vec![None; insns],
             targets: BTreeMap::new(),
             stack_depth: vec![0; subs],

@@ -3,14 +3,14 @@
 //! In: the program. Out: answers for `check`. The rows themselves belong to the runtime crate.
 #![forbid(unsafe_code)]
 
-use beelift_runtime::MapDef;
 use beelift_runtime::ctx::{ContextLayout, ProgramType, ReturnRange};
 use beelift_runtime::helper::{self, Helper, Proto};
 use beelift_runtime::map::SpecialKind;
+use beelift_runtime::{MapDef, MapKind};
 
 use super::prototype::{Problem, Prototype};
 use super::state::MapRef;
-use crate::isa::{Callee, Insn, KfuncSlot, MapSlot};
+use crate::isa::{Callee, Const64, Insn, InsnId, KfuncSlot, MapSlot};
 use crate::link::{Kfunc, Program};
 
 /// `BPF_F_SLEEPABLE` of `prog_flags`.
@@ -23,6 +23,8 @@ pub(crate) struct Tables<'a> {
     maps: Vec<&'a MapDef>,
     slots: usize,
     inner: Vec<Option<MapRef>>,
+    /// The arena that the program names.
+    pub(crate) arena: Option<MapSlot>,
     /// Context of the program.
     pub(crate) layout: ContextLayout,
     /// What r0 may be at the end.
@@ -33,6 +35,26 @@ pub(crate) struct Tables<'a> {
     pub(crate) prototypes: Vec<Result<Prototype, Problem>>,
     /// Subprograms that may move the packet, on any path.
     pub(crate) changes_packet: Vec<bool>,
+}
+
+/// Where the program names an arena.
+pub(crate) fn arenas(program: &Program) -> impl Iterator<Item = (InsnId, MapSlot)> + '_ {
+    let named = |insn: &Insn| match *insn {
+        Insn::Const { value, .. } => match value {
+            Const64::Map(slot)
+            | Const64::MapIndex(slot)
+            | Const64::MapValue(slot, _)
+            | Const64::MapIndexValue(slot, _) => Some(slot),
+            Const64::Imm(_) | Const64::Ksym(_) | Const64::Function(_) => None,
+        },
+        _ => None,
+    };
+    let is_arena = |slot: MapSlot| {
+        let def = program.maps.get(slot.0 as usize); // u32 to usize
+        def.is_some_and(|def| def.kind == MapKind::Arena)
+    };
+    let slots = (0..).map(InsnId).zip(&program.insns).filter_map(move |(at, insn)| Some((at, named(insn)?)));
+    slots.filter(move |&(_, slot)| is_arena(slot))
 }
 
 impl<'a> Tables<'a> {
@@ -54,6 +76,7 @@ impl<'a> Tables<'a> {
             maps,
             slots,
             inner,
+            arena: arenas(program).next().map(|(_, slot)| slot),
             layout: program_type.layout(program.attach_type),
             returns: program_type.return_range(program.attach_type),
             sleepable: program.prog_flags & SLEEPABLE != 0 || program_type == ProgramType::Syscall,

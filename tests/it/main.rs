@@ -4,6 +4,7 @@
 mod aot;
 #[cfg(feature = "jit")]
 mod api;
+mod arena;
 #[cfg(feature = "jit")]
 mod calls;
 #[cfg(feature = "cli")]

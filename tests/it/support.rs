@@ -62,6 +62,9 @@ fn made_here(kind: MapKind) -> bool {
         if kind == MapKind::LpmTrie {
             def.flags = map::MapFlags::NO_PREALLOC;
         }
+        if kind == MapKind::Arena {
+            def.flags = map::MapFlags::MMAPABLE;
+        }
         if matches!(kind, MapKind::ArrayOfMaps | MapKind::HashOfMaps) {
             def.inner = Some(Box::new(MapDef::new("inner", MapKind::Array, 4, 4, 1)));
         }
@@ -86,7 +89,7 @@ fn taken(kind: ProgramType, source: &str) -> (bool, bool) {
 fn the_list_of_instructions_is_current() {
     let filter = ProgramType::SocketFilter;
     let xdp = ProgramType::Xdp;
-    let rows: [(&str, ProgramType, &str); 17] = [
+    let rows: [(&str, ProgramType, &str); 18] = [
         ("arithmetic and logic, 32 and 64 bits", xdp, "r0 = 1\nr0 += 2\nw0 *= 3\nexit"),
         ("signed division and remainder", xdp, "r0 = 7\nr1 = -2\nr0 s/= r1\nr0 s%= r1\nexit"),
         (
@@ -121,6 +124,12 @@ fn the_list_of_instructions_is_current() {
             "kernel functions",
             xdp,
             "call kfunc[bpf_rcu_read_lock]\ncall kfunc[bpf_rcu_read_unlock]\nr0 = 1\nexit",
+        ),
+        (
+            "arenas (`addr_space_cast`)",
+            xdp,
+            ".map a arena key=0 value=0 entries=1 flags=0x400\nr1 = map[a] ll\nr1 = 0\nr1 = addr_space_cast(r1, 0, 1)\n\
+             r0 = *(u32 *)(r1 +0)\nexit",
         ),
         ("exceptions (`bpf_throw`)", xdp, "r1 = 1\ncall kfunc[bpf_throw]\nr0 = 1\nexit"),
         (

@@ -10,6 +10,8 @@ use super::registry::Helper;
 use super::set::ProgramTypes;
 use super::shim;
 use crate::abi::ExecContext;
+use crate::map::Map;
+use crate::map::arena::ArenaMap;
 use crate::mem::BytesMut;
 
 /// The function that ends a program at once, wherever it is called.
@@ -57,6 +59,9 @@ kfuncs! {
     bpf_iter_num_new(NEW, ANY, ANY) => iter_num_new;
     bpf_iter_num_next(OLD) => iter_num_next;
     bpf_iter_num_destroy(OLD) => iter_num_destroy;
+    bpf_arena_alloc_pages(ArgKind::Map, ANY, ANY, ANY, ANY) => arena_alloc_pages;
+    bpf_arena_free_pages(ArgKind::Map, ANY, ANY) => arena_free_pages;
+    bpf_arena_reserve_pages(ArgKind::Map, ANY, ANY) => arena_reserve_pages;
 }
 
 /// A kernel function that user space serves, by number: numbers are ours, and count from 0.
@@ -126,6 +131,42 @@ pub(super) fn iter_num_destroy(_cx: &ExecContext<'_>, iterator: BytesMut<'_>) {
 fn put(iterator: BytesMut<'_>, now: i32, end: i32) {
     iterator.write(0, &now.to_ne_bytes());
     iterator.write(4, &end.to_ne_bytes());
+}
+
+fn arena(map: &dyn Map) -> Option<&ArenaMap> {
+    map.as_any().downcast_ref()
+}
+
+/// Address of the first page, 0 if there are none.
+pub(super) fn arena_alloc_pages(
+    cx: &ExecContext<'_>,
+    map: &dyn Map,
+    at: u64,
+    count: u32,
+    node: i32,
+    flags: u64,
+) -> u64 {
+    /// `NUMA_NO_NODE`
+    const ANY_NODE: i32 = -1;
+    let known = node == ANY_NODE || u32::try_from(node) == Ok(cx.environment.numa_node());
+    match arena(map) {
+        Some(arena) if flags == 0 && known => arena.allocate(at, count).unwrap_or(0),
+        Some(_) | None => 0,
+    }
+}
+
+pub(super) fn arena_free_pages(_cx: &ExecContext<'_>, map: &dyn Map, at: u64, count: u32) {
+    if let Some(arena) = arena(map).filter(|_| at != 0) {
+        arena.free(at, count);
+    }
+}
+
+pub(super) fn arena_reserve_pages(_cx: &ExecContext<'_>, map: &dyn Map, at: u64, count: u32) -> i32 {
+    const EINVAL: i32 = -22;
+    match arena(map) {
+        None => EINVAL,
+        Some(arena) => arena.reserve(at, count).map_or_else(|error| -error.errno(), |()| 0),
+    }
 }
 
 #[cfg(test)]

@@ -301,6 +301,9 @@ shims! {
     iter_num_new = kfunc::iter_num_new[fixed_out(1, 8), i32(2), i32(3)];
     iter_num_next = kfunc::iter_num_next[fixed_out(1, 8)];
     iter_num_destroy = kfunc::iter_num_destroy[fixed_out(1, 8)];
+    arena_alloc_pages = kfunc::arena_alloc_pages[map(1), u64(2), u32(3), i32(4), u64(5)];
+    arena_free_pages = kfunc::arena_free_pages[map(1), u64(2), u32(3)];
+    arena_reserve_pages = kfunc::arena_reserve_pages[map(1), u64(2), u32(3)];
     get_current_pid_tgid = task::pid_tgid[];
     get_current_uid_gid = task::uid_gid[];
     get_current_comm = task::comm[out(1, 2)];

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use super::arena::{self, ArenaMap};
 use super::array::ArrayMap;
 use super::bloom::BloomMap;
 use super::hash::HashMap;
@@ -24,6 +25,7 @@ const EINVAL: i32 = 22;
 const E2BIG: i32 = 7;
 const EBADF: i32 = 9;
 const ENOTSUPP: i32 = 524;
+const ERANGE: i32 = 34;
 
 /// The kernel's largest contiguous allocation: key and value of a hash element share one.
 const LARGEST_ELEMENT: u64 = 4 << 20;
@@ -108,9 +110,12 @@ fn create_kind(def: &MapDef, cpus: u32) -> Result<Arc<dyn Map>, CreateError> {
             require(def, def.extra < 16, EINVAL, "map_extra must be a number of hash functions below 16")?;
             Ok(Arc::new(BloomMap::new(def, cpus)?))
         }
+        MapKind::Arena => {
+            check_arena(def)?;
+            Ok(Arc::new(ArenaMap::new(def, cpus)?))
+        }
         MapKind::UserRingbuf
         | MapKind::TaskStorage
-        | MapKind::Arena
         | MapKind::InsnArray
         | MapKind::StackTrace
         | MapKind::CgroupArray
@@ -166,6 +171,19 @@ fn check_array(def: &MapDef, allowed: MapFlags) -> Result<(), CreateError> {
     require(def, def.value_size > 0, EINVAL, "value_size must not be 0")?;
     check_flags(def, allowed)?;
     require(def, i32::try_from(def.value_size).is_ok(), E2BIG, "value_size is too large")
+}
+
+fn check_arena(def: &MapDef) -> Result<(), CreateError> {
+    let allowed = MapFlags::MMAPABLE | MapFlags::SEGV_ON_FAULT | MapFlags::NO_USER_CONV;
+    require(def, def.key_size == 0 && def.value_size == 0, EINVAL, "there are neither keys nor values")?;
+    require(def, def.max_entries > 0, EINVAL, "max_entries must not be 0")?;
+    require(def, def.flags.contains(MapFlags::MMAPABLE), EINVAL, "BPF_F_MMAPABLE is needed")?;
+    require(def, allowed.contains(def.flags), EINVAL, "a flag is not allowed")?;
+    require(def, def.extra.is_multiple_of(arena::PAGE), EINVAL, "map_extra must be a page's address")?;
+    let bytes = u64::from(def.max_entries) * arena::PAGE;
+    require(def, bytes <= arena::WINDOW, E2BIG, "an arena has at most 4 GiB")?;
+    let last = def.extra.wrapping_add(bytes - 1);
+    require(def, def.extra >> 32 == last >> 32, ERANGE, "an arena must not cross a boundary of 4 GiB")
 }
 
 /// Arrays of descriptors: programs have no access to the values, so there is none to forbid.

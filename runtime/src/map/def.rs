@@ -36,6 +36,10 @@ bitflags::bitflags! {
         const PRESERVE_ELEMS = 1 << 11;
         /// `BPF_F_INNER_MAP`
         const INNER_MAP = 1 << 12;
+        /// `BPF_F_SEGV_ON_FAULT`: user space gets pages of an arena only where programs allocated them.
+        const SEGV_ON_FAULT = 1 << 17;
+        /// `BPF_F_NO_USER_CONV`: casts to user addresses of an arena give its lower half only.
+        const NO_USER_CONV = 1 << 18;
         /// Every other bit, kept as given.
         const _ = !0;
     }

@@ -9,6 +9,7 @@
 //! [`user`], which check permissions and arguments as `bpf(2)` does before they reach the kind of map.
 #![forbid(unsafe_code)]
 
+pub mod arena;
 mod array;
 mod bloom;
 mod create;

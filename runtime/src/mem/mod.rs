@@ -7,6 +7,7 @@
 //! In: lengths, addresses, slices of the host. Out: bytes, words, [`Fault`]. Not here: what lies where (maps,
 //! contexts, packets know that).
 
+mod atomics;
 mod bytes;
 mod raw;
 mod regions;

@@ -5,8 +5,6 @@
 
 mod place;
 
-use std::sync::atomic::Ordering::SeqCst;
-
 use super::{Bytes, BytesMut, Slab};
 use crate::helper::Effects;
 use crate::map::{MapFlags, MapHandle};
@@ -211,44 +209,7 @@ impl<'a> Regions<'a> {
     /// [`Fault`].
     pub fn atomic(&self, address: u64, size: AtomicSize, op: AtomicOp, operand: u64) -> Result<u64, Fault> {
         let (_, slab, offset) = self.resolve(address, size.word().bytes(), true)?;
-        let aligned = offset.is_multiple_of(size.word().bytes());
-        Ok(match (size, aligned) {
-            (AtomicSize::W32, true) => {
-                let (word, operand) = (slab.atomic_u32(offset), operand as u32);
-                u64::from(match op {
-                    AtomicOp::Add => word.fetch_add(operand, SeqCst),
-                    AtomicOp::Or => word.fetch_or(operand, SeqCst),
-                    AtomicOp::And => word.fetch_and(operand, SeqCst),
-                    AtomicOp::Xor => word.fetch_xor(operand, SeqCst),
-                    AtomicOp::Exchange => word.swap(operand, SeqCst),
-                })
-            }
-            (AtomicSize::W64, true) => {
-                let word = slab.atomic_u64(offset);
-                match op {
-                    AtomicOp::Add => word.fetch_add(operand, SeqCst),
-                    AtomicOp::Or => word.fetch_or(operand, SeqCst),
-                    AtomicOp::And => word.fetch_and(operand, SeqCst),
-                    AtomicOp::Xor => word.fetch_xor(operand, SeqCst),
-                    AtomicOp::Exchange => word.swap(operand, SeqCst),
-                }
-            }
-            (AtomicSize::W32 | AtomicSize::W64, false) => {
-                let old = slab.load(offset, size.word());
-                slab.store(
-                    offset,
-                    size.word(),
-                    match op {
-                        AtomicOp::Add => old.wrapping_add(operand),
-                        AtomicOp::Or => old | operand,
-                        AtomicOp::And => old & operand,
-                        AtomicOp::Xor => old ^ operand,
-                        AtomicOp::Exchange => operand,
-                    },
-                );
-                old
-            }
-        })
+        Ok(slab.atomic(offset, size, op, operand))
     }
 
     /// Stores `new` if the word equals `expected` (both truncated to the width) and returns the old value
@@ -264,27 +225,7 @@ impl<'a> Regions<'a> {
         new: u64,
     ) -> Result<u64, Fault> {
         let (_, slab, offset) = self.resolve(address, size.word().bytes(), true)?;
-        let aligned = offset.is_multiple_of(size.word().bytes());
-        Ok(match (size, aligned) {
-            (AtomicSize::W32, true) => {
-                let word = slab.atomic_u32(offset);
-                let (Ok(old) | Err(old)) = word.compare_exchange(expected as u32, new as u32, SeqCst, SeqCst);
-                u64::from(old)
-            }
-            (AtomicSize::W64, true) => {
-                let (Ok(old) | Err(old)) =
-                    slab.atomic_u64(offset).compare_exchange(expected, new, SeqCst, SeqCst);
-                old
-            }
-            (AtomicSize::W32 | AtomicSize::W64, false) => {
-                let old = slab.load(offset, size.word());
-                let expected = if size == AtomicSize::W32 { u64::from(expected as u32) } else { expected };
-                if old == expected {
-                    slab.store(offset, size.word(), new);
-                }
-                old
-            }
-        })
+        Ok(slab.compare_exchange(offset, size, expected, new))
     }
 
     /// Copies program memory out.
@@ -372,7 +313,7 @@ impl Extent<'_> {
 
 impl AtomicSize {
     /// The word it works on.
-    const fn word(self) -> WordSize {
+    pub(super) const fn word(self) -> WordSize {
         match self {
             Self::W32 => WordSize::B4,
             Self::W64 => WordSize::B8,

@@ -6,7 +6,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
-use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, mmap_anonymous, munmap};
 
 use super::{Bytes, BytesMut, WordSize, raw};
 
@@ -107,6 +107,71 @@ impl Slab {
                 .map_err(|_| error)?;
         }
         Ok(whole)
+    }
+
+    /// Zeroed bytes around a window: `before` bytes, then `window` bytes at a multiple of `window` (a power of two), then
+    /// `after` bytes; all multiples of the page size. The system promises address space only, in small pages. The window
+    /// begins at `at`, if that is given: where something else is already, there is no memory.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`], also for sizes or an address that are not as above.
+    pub fn window(before: u64, window: u64, after: u64, at: Option<u64>) -> Result<Self, OutOfMemory> {
+        let len = before.saturating_add(window).saturating_add(after);
+        let error = OutOfMemory { len };
+        let page = rustix::param::page_size() as u64;
+        let whole = |size: u64| size.is_multiple_of(page) && size <= 1 << 40;
+        let fits = whole(before) && whole(after) && whole(window) && window.is_power_of_two();
+        if !fits || at.is_some_and(|at| !at.is_multiple_of(window) || at < before) {
+            return Err(error);
+        }
+        let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
+        let protection = ProtFlags::READ | ProtFlags::WRITE;
+        let (base, len) = if let Some(at) = at {
+            let wish = std::ptr::without_provenance_mut((at - before) as usize);
+            let flags = flags | MapFlags::FIXED_NOREPLACE;
+            // SAFETY: INV-3: a new anonymous mapping where nothing is: it replaces nothing.
+            let base = unsafe { mmap_anonymous(wish, len as usize, protection, flags) };
+            (base.map_err(|_| error)?.cast::<u8>(), len as usize)
+        } else {
+            let room = (len + window) as usize;
+            // SAFETY: INV-3: a new anonymous mapping at an address of the kernel's choice replaces nothing.
+            let room_at = unsafe { mmap_anonymous(std::ptr::null_mut(), room, protection, flags) };
+            let room_at = room_at.map_err(|_| error)?.cast::<u8>();
+            let start = (room_at.addr() as u64 + before).next_multiple_of(window) - before;
+            let head = start as usize - room_at.addr();
+            let base = room_at.wrapping_add(head);
+            let end = base.wrapping_add(len as usize);
+            for (at, len) in [(room_at, head), (end, room - head - len as usize)] {
+                if len > 0 {
+                    // SAFETY: INV-3: whole pages at an end of the mapping just made, which nobody knows yet.
+                    let unmapped = unsafe { munmap(at.cast(), len) };
+                    debug_assert!(unmapped.is_ok(), "part of a mapping of ours can be unmapped");
+                }
+            }
+            (base, len as usize)
+        };
+        // Without small pages a byte written commits two MiB. Older kernels do not know the wish.
+        // SAFETY: INV-3: the whole mapping is ours; the advice changes no byte.
+        let _ = unsafe { madvise(base.cast(), len, Advice::LinuxNoHugepage) };
+        let base = NonNull::new(base).ok_or(error)?;
+        Ok(Self { base, len, origin: Origin::Mapping(len) })
+    }
+
+    /// Gives whole pages of a mapping back to the system: they read as zero.
+    ///
+    /// # Panics
+    /// Outside the slab, and for a slab that is no mapping or a range that is not of whole pages.
+    pub fn discard(&self, offset: u64, len: u64) {
+        let page = rustix::param::page_size() as u64;
+        let whole = offset.is_multiple_of(page) && len.is_multiple_of(page);
+        assert!(whole && matches!(self.origin, Origin::Mapping(_)), "only pages can be given back");
+        let at = self.range(offset, len);
+        // SAFETY: INV-3, INV-6: pages of our anonymous mapping; to everybody else it looks like a store of zeros.
+        let given = unsafe { madvise(at.cast(), len as usize, Advice::LinuxDontNeed) };
+        if given.is_err() {
+            // Locked pages are kept.
+            self.fill(offset, len, 0);
+        }
     }
 
     /// An anonymous mapping of at least one byte.
@@ -471,6 +536,20 @@ mod tests {
         slab.write((1 << 40) - 1, &[7]);
         assert_eq!(slab.to_vec((1 << 40) - 2, 2), [0, 7]);
         assert!(Slab::sparse(1 << 60).is_err());
+    }
+
+    #[test]
+    fn a_window_lies_at_a_multiple_of_its_size_and_pages_can_be_given_back() {
+        let window = 1 << 24;
+        let slab = Slab::window(8192, window, 4096, None).unwrap();
+        assert_eq!((slab.len(), (slab.address() + 8192) % window), (8192 + window + 4096, 0));
+        slab.fill(4096, 8192, 7);
+        slab.discard(8192, 4096);
+        assert_eq!((slab.to_vec(8190, 3), slab.to_vec(12287, 1)), (vec![7, 7, 0], vec![0]));
+        let taken = Some(slab.address() + 8192);
+        assert!(Slab::window(8192, window, 4096, taken).is_err(), "something is there");
+        assert!(Slab::window(8192, window, 4096, Some(4096)).is_err(), "not a multiple");
+        assert!(Slab::window(1, window, 4096, None).is_err() && Slab::window(0, 3 << 20, 0, None).is_err());
     }
 
     #[test]

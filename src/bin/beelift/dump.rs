@@ -215,6 +215,7 @@ fn access(program: &Program, fact: &AccessFact) -> String {
         Region::Context { offset } => format!("context at {offset}"),
         Region::Stack { offset: Some(offset) } => format!("stack at {offset}"),
         Region::Stack { offset: None } => "stack".to_owned(),
+        Region::Arena => "arena".to_owned(),
         Region::CallerStack => "stack of a caller".to_owned(),
         Region::Packet => "packet".to_owned(),
         Region::MapValue(Some(map)) => format!("value of {}", map_name(program, map)),

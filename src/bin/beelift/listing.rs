@@ -131,6 +131,7 @@ fn symbol_name(program: &Program, code: &CompiledCode, symbol: Symbol) -> String
         Symbol::Kfunc(_) => symbol.to_string(),
         Symbol::MapHandle(slot) => format!("map {}", map_name(program, slot)),
         Symbol::MapBase(slot) => format!("values of {}", map_name(program, slot)),
+        Symbol::Arena(slot) => format!("window of {}", map_name(program, slot)),
         Symbol::Stub(Stub::TrapExit) => "trap_exit".to_owned(),
         Symbol::Stub(Stub::ThrowExit) => "throw_exit".to_owned(),
         Symbol::Stub(Stub::PacketLoad) => "packet_load".to_owned(),

@@ -1,11 +1,15 @@
 //! The user-space side of an arena: a mapping that fixes the addresses its programs see.
 //!
 //! In: an arena map. Out: an address. The kernel loads programs of an arena only once it knows where user
-//! space has it. Nothing here reads or writes the arena. Not here: access to its pages.
+//! space has it. Its bytes are copied in and out by the kernel (`/proc/self/mem`): touching a page that cannot be had
+//! would be a signal otherwise.
 //!
-//! INV-13: the mapping of an [`ArenaMapping`] lives as long as it does, and has the size it holds.
+//! INV-13: the mapping of an [`ArenaMapping`] lives as long as it does, and has the size it holds. Nothing of ours
+//! reads or writes through it.
 
+use std::fs::File;
 use std::os::fd::BorrowedFd;
+use std::os::unix::fs::FileExt;
 
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
@@ -33,6 +37,36 @@ impl ArenaMapping {
         let mapped = mapped.map_err(|errno| Errno(errno.raw_os_error()))?;
         Ok(Self { address: mapped.expose_provenance(), size })
     }
+}
+
+impl ArenaMapping {
+    /// Address of the first page.
+    pub(crate) fn address(&self) -> u64 {
+        self.address as u64
+    }
+
+    /// Copies bytes out, as far as they lie in the arena.
+    pub(crate) fn read(&self, offset: u64, into: &mut [u8]) -> Result<(), Errno> {
+        let at = self.check(offset, into.len())?;
+        let memory = File::open("/proc/self/mem").map_err(errno)?;
+        memory.read_exact_at(into, at).map_err(errno)
+    }
+
+    /// Copies bytes in, as far as they lie in the arena.
+    pub(crate) fn write(&self, offset: u64, bytes: &[u8]) -> Result<(), Errno> {
+        let at = self.check(offset, bytes.len())?;
+        let memory = File::options().write(true).open("/proc/self/mem").map_err(errno)?;
+        memory.write_all_at(bytes, at).map_err(errno)
+    }
+
+    fn check(&self, offset: u64, len: usize) -> Result<u64, Errno> {
+        let inside = offset.checked_add(len as u64).is_some_and(|end| end <= self.size as u64);
+        if inside { Ok(self.address() + offset) } else { Err(Errno::EINVAL) }
+    }
+}
+
+fn errno(error: std::io::Error) -> Errno {
+    error.raw_os_error().map_or(Errno::EINVAL, Errno)
 }
 
 impl Drop for ArenaMapping {

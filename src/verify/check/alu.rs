@@ -33,7 +33,7 @@ impl Verifier<'_> {
             }
             return self.write(dst, Register::unknown());
         }
-        if target.kind == Kind::Arena || source.kind == Kind::Arena {
+        if self.tables.arena.is_some() && self.arena_arithmetic(&target, &source, width)? {
             return self.write(dst, Register::pointer(Kind::Arena));
         }
         match (target.is_scalar(), source.is_scalar()) {

@@ -32,6 +32,11 @@ impl Verifier<'_> {
             return Err(Reason::PointerLeak { into: "an atomic operation" }.into());
         }
         self.atomic_target(base, &pointer)?;
+        let looped = fetch && matches!(op, AtomicOp::And | AtomicOp::Or | AtomicOp::Xor);
+        if looped && pointer.kind == Kind::Arena && self.options.policy.linux_instructions {
+            // Linux has no code for these that may fault in the middle.
+            return Err(Reason::AtomicTarget { reg: base, kind: pointer.kind.name() }.into());
+        }
         let result = match (op, fetch) {
             (AtomicOp::CmpXchg, _) => Some(Reg::R0),
             (_, true) => Some(src),
@@ -39,6 +44,8 @@ impl Verifier<'_> {
         };
         let old = self.load_value(base, &pointer, off, size, Sign::Zero, true)?;
         self.store_value(base, &pointer, off, size, None, true)?;
+        // Where the page is not there the register stays as it is, however narrow the operation.
+        let old = if pointer.kind == Kind::Arena { Register::unknown() } else { old };
         match result {
             Some(reg) => self.write(reg, old),
             None if self.leaks(&old) => Err(Reason::PointerLeak { into: "an atomic operation" }.into()),

@@ -49,6 +49,18 @@ impl Verifier<'_> {
                 Register::UNINIT
             }
             "bpf_throw" => return self.throw(),
+            "bpf_arena_alloc_pages" => {
+                self.arena_pages("bpf_arena_alloc_pages", &[Reg::R3, Reg::R4, Reg::R5])?;
+                Register::unknown()
+            }
+            "bpf_arena_free_pages" => {
+                self.arena_pages("bpf_arena_free_pages", &[Reg::R3])?;
+                Register::UNINIT
+            }
+            "bpf_arena_reserve_pages" => {
+                self.arena_pages("bpf_arena_reserve_pages", &[Reg::R3])?;
+                Register::unknown()
+            }
             "bpf_iter_num_new" => {
                 self.number(Reg::R2)?;
                 self.number(Reg::R3)?;
@@ -111,7 +123,7 @@ impl Verifier<'_> {
         Ok(Next::To(self.at.next()))
     }
 
-    fn number(&mut self, reg: Reg) -> Check<Register> {
+    pub(super) fn number(&mut self, reg: Reg) -> Check<Register> {
         let register = self.read(reg)?;
         if register.is_scalar() {
             return Ok(register);

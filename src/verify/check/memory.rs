@@ -113,7 +113,10 @@ impl Verifier<'_> {
             }
             Kind::FlowKeys => return Err(Stop::Unsupported("flow keys".to_owned())),
             Kind::Object(..) => return Err(Stop::Unsupported("loads from kernel objects".to_owned())),
-            Kind::Arena => return Err(Stop::Unsupported("arena memory".to_owned())),
+            Kind::Arena => {
+                self.arena_access();
+                unknown
+            }
             Kind::Map(_) => return Err(Stop::Unsupported("loads from a map itself".to_owned())),
             Kind::Uninit | Kind::Scalar | Kind::PacketEnd | Kind::Function(_) => {
                 return Err(invalid(reg, pointer));
@@ -177,7 +180,10 @@ impl Verifier<'_> {
             Kind::Socket(_) => return Err(Reason::ReadOnly { kind: "socket" }.into()),
             Kind::FlowKeys => return Err(Stop::Unsupported("flow keys".to_owned())),
             Kind::Object(..) => return Err(Stop::Unsupported("stores to kernel objects".to_owned())),
-            Kind::Arena => return Err(Stop::Unsupported("arena memory".to_owned())),
+            Kind::Arena => {
+                guard(leak)?;
+                self.arena_access();
+            }
             Kind::Map(_) => return Err(Reason::ReadOnly { kind: "map" }.into()),
             Kind::Uninit | Kind::Scalar | Kind::PacketEnd | Kind::Function(_) => {
                 return Err(invalid(reg, pointer));
@@ -329,9 +335,9 @@ fn is_aligned(pointer: &Register, span: Span) -> bool {
     tnum.mask() & low == 0 && tnum.value().wrapping_add(fixed) & low == 0
 }
 
-/// Stack accesses are aligned always (spills rely on it), atomics everywhere.
+/// Stack accesses are aligned always (spills rely on it), atomics everywhere but in arenas, where nobody knows.
 fn alignment(pointer: &Register, span: Span, atomic: bool) -> Check {
-    let strict = atomic || matches!(pointer.kind, Kind::Stack(_));
+    let strict = (atomic && pointer.kind != Kind::Arena) || matches!(pointer.kind, Kind::Stack(_));
     if !strict || !pointer.kind.is_pointer() || is_aligned(pointer, span) {
         return Ok(());
     }

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod alu;
+mod arena;
 mod argument;
 mod atomic;
 mod branch;

@@ -61,10 +61,9 @@ impl Verifier<'_> {
                 self.push_pending(turn, self.at.next())?;
                 Ok(Next::To(to))
             }
-            Insn::AddrSpaceCast { dst, src, .. } => {
-                self.read(src)?;
-                self.write(dst, Register::UNINIT)?;
-                Err(Stop::Unsupported("arena address casts".to_owned()))
+            Insn::AddrSpaceCast { dst, src, to } => {
+                self.cast(dst, src, to)?;
+                Ok(next)
             }
             Insn::Call(callee) => {
                 self.count_jump();

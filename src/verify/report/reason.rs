@@ -116,6 +116,8 @@ reasons! {
     SectionOrder = "section_order", "sections are left in the opposite order";
     KfuncNotAllowed { name: String, program_type: ProgramType } = "kfunc_not_allowed", "{name} is not for {program_type} programs";
     ExceptionCallback { what: String } = "exception_callback", "exception callback: {what}";
+    NoArena = "no_arena", "the program names no arena whose addresses could be cast";
+    SecondArena { map: String } = "second_arena", "`{map}` is the second arena of the program";
     ThrowInCallback = "throw_in_callback", "an exception out of a callback";
     NotConstant { reg: Reg } = "not_constant", "{reg} must be one constant number";
     SizeNegative { reg: Reg } = "size_negative", "the size in {reg} may be negative";
