@@ -59,6 +59,8 @@ pub struct ExecContext<'a> {
     pub environment: &'a dyn Environment,
     /// Scratch of helpers that leave something behind for the end of the run (redirect target, …).
     pub effects: &'a crate::helper::Effects,
+    /// Number of the program that runs, for what it leaves to be called later (timers).
+    pub program: u32,
 }
 
 /// What a host gives to one run.
@@ -72,6 +74,8 @@ pub struct Host<'a> {
     pub fuel: u64,
     /// See [`ExecContext::cpu`].
     pub cpu: u32,
+    /// See [`ExecContext::program`].
+    pub program: u32,
 }
 
 impl<'a> ExecContext<'a> {
@@ -91,6 +95,7 @@ impl<'a> ExecContext<'a> {
             saved_sp: Cell::new(0),
             trap_exit,
             fuel: Cell::new(host.fuel),
+            program: host.program,
             cpu: host.cpu,
             tail_calls: Cell::new(0),
             tail_result: Cell::new(0),
@@ -105,15 +110,16 @@ impl<'a> ExecContext<'a> {
 }
 
 impl<'a> ExecContext<'a> {
-    /// What a program runs with that `caller` enters by a tail call: the same run, with maps of its own.
+    /// What a program runs with that `caller` enters by a tail call: the same run, with maps and a number of its own.
     #[must_use]
-    pub fn for_tail_call(caller: &'a ExecContext<'a>, maps: &'a [Box<MapHandle>]) -> Self {
+    pub fn for_tail_call(caller: &'a ExecContext<'a>, maps: &'a [Box<MapHandle>], program: u32) -> Self {
         Self {
             trap: Cell::new(0),
             trap_insn: Cell::new(0),
             saved_sp: Cell::new(0),
             trap_exit: caller.trap_exit,
             fuel: caller.fuel.clone(),
+            program,
             cpu: caller.cpu,
             tail_calls: Cell::new(caller.tail_calls.get() + 1),
             tail_result: Cell::new(0),

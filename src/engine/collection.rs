@@ -4,7 +4,7 @@
 //! one program needs what user space does not have and the choice is `Auto`, all of them go to the kernel.
 #![forbid(unsafe_code)]
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use beelift_runtime::map::{MapError, MapHandle as RuntimeHandle, MapOfMaps};
@@ -25,6 +25,8 @@ pub struct Collection {
     programs: Vec<Loaded>,
     maps: Vec<MapHandle>,
     fallback: Option<String>,
+    /// Held while callbacks of timers run.
+    running_timers: Mutex<()>,
 }
 
 /// How long the steps of loading one program took. Reading the object is not part of it.
@@ -41,6 +43,9 @@ pub struct LoadTimes {
 }
 
 impl Collection {
+    pub(super) fn running_timers(&self) -> &Mutex<()> {
+        &self.running_timers
+    }
     /// All programs.
     #[must_use]
     pub fn programs(&self) -> &[Loaded] {
@@ -247,7 +252,7 @@ impl Engine {
                 handles[slot.0 as usize].set_program(*index, target)?;
             }
         }
-        Ok(Collection { programs, maps: handles, fallback: None })
+        Ok(Collection { programs, maps: handles, fallback: None, running_timers: Mutex::default() })
     }
 
     fn create_maps(&self, program: &Program) -> Result<Arc<[Box<RuntimeHandle>]>, Error> {
@@ -400,7 +405,7 @@ impl Engine {
         let defs = loaded_defs.iter().cloned();
         let maps =
             maps.into_iter().zip(defs).map(|(map, def)| MapHandle::kernel(Arc::new(map), def)).collect();
-        Ok(Collection { programs, maps, fallback: None })
+        Ok(Collection { programs, maps, fallback: None, running_timers: Mutex::default() })
     }
 
     #[cfg(not(feature = "kernel"))]
@@ -416,7 +421,7 @@ impl Engine {
 
 impl Collection {
     const fn empty() -> Self {
-        Self { programs: Vec::new(), maps: Vec::new(), fallback: None }
+        Self { programs: Vec::new(), maps: Vec::new(), fallback: None, running_timers: Mutex::new(()) }
     }
 }
 

@@ -13,6 +13,7 @@ mod maps;
 mod program;
 mod record;
 mod tail;
+mod timers;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;

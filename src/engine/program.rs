@@ -1,8 +1,8 @@
 //! A loaded program: one of three backends, one way to run it.
 #![forbid(unsafe_code)]
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use beelift_runtime::abi::{ExecContext, Host};
@@ -10,7 +10,8 @@ use beelift_runtime::cpu::CpuSlot;
 use beelift_runtime::ctx::{Context, MemoryContext, Packet, ProgramType, RawContext, SkbContext, XdpContext};
 use beelift_runtime::environment::thread_time;
 use beelift_runtime::helper::Effects;
-use beelift_runtime::map::{Map, MapError};
+use beelift_runtime::map::timer::Due;
+use beelift_runtime::map::{Map, MapError, ValuePtr};
 use beelift_runtime::mem::Regions;
 
 use super::Shared;
@@ -54,6 +55,8 @@ pub struct Loaded {
     claims_slot: bool,
     /// Number among the programs of the engine.
     id: u32,
+    /// For subprograms that run by themselves: made when the first one does.
+    callbacks: Arc<OnceLock<InterpProgram>>,
     times: LoadTimes,
     /// The one length of its buffer that a `memory` program was verified for.
     buffer: Option<u32>,
@@ -79,7 +82,17 @@ impl Loaded {
         let id = shared.programs.fetch_add(1, Ordering::Relaxed) + 1;
         let claims_slot = !shared.deterministic && program.insns.iter().any(calls_out);
         let types = (program.prog_type, program.attach_type);
-        Self { shared, program, body: Arc::new(body), types, claims_slot, id, times, buffer: None }
+        Self {
+            shared,
+            program,
+            body: Arc::new(body),
+            types,
+            claims_slot,
+            id,
+            callbacks: Arc::default(),
+            times,
+            buffer: None,
+        }
     }
     /// Lets the arrays that the program calls into know it.
     ///
@@ -221,6 +234,49 @@ impl Loaded {
         result.map_err(|trap| Error::Trap(Box::new(trap_of_target(&effects).unwrap_or(trap))))
     }
 
+    pub(super) fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// The program on the interpreter, for subprograms that run by themselves; `None` in the kernel, which runs its own.
+    pub(super) fn callbacks(&self) -> Result<Option<&InterpProgram>, Error> {
+        let maps = match &*self.body {
+            #[cfg(feature = "jit")]
+            Body::Jit(native) => native.maps(),
+            Body::Interp(interp) => return Ok(Some(interp)),
+            #[cfg(feature = "kernel")]
+            Body::Kernel(_) => return Ok(None),
+        };
+        if let Some(made) = self.callbacks.get() {
+            return Ok(Some(made));
+        }
+        let helpers = |id| beelift_runtime::helper::by_id(id);
+        let made =
+            InterpProgram::new(Arc::clone(&self.program), Arc::clone(maps), &helpers).map_err(|error| {
+                Error::Unsupported { program: self.program.name.clone(), what: error.to_string() }
+            })?;
+        Ok(Some(self.callbacks.get_or_init(|| made)))
+    }
+
+    /// Runs the callback of a timer.
+    pub(super) fn interpret_callback(
+        &self,
+        interp: &InterpProgram,
+        due: &Due,
+        map: &Arc<dyn Map>,
+    ) -> Result<(), Error> {
+        let slot = self.claim()?;
+        let effects = Effects::default();
+        effects.set_timer(due.id);
+        let memory = |error: beelift_runtime::mem::OutOfMemory| Error::Memory(error.to_string());
+        // No context: the callback is given none.
+        let context = RawContext::new(self.program.prog_type, &[]).map_err(memory)?;
+        let host = self.host(slot.as_ref().map_or(0, CpuSlot::index), &effects);
+        let cx = ExecContext::new(host, &context, 0, interp.maps(), None);
+        let result = interp.run_callback(&cx, due.callback.function, map, ValuePtr(due.address));
+        result.map(drop).map_err(|trap| Error::Trap(Box::new(trap_of_target(&effects).unwrap_or(trap))))
+    }
+
     /// A CPU slot, if a run needs one.
     #[inline]
     fn claim(&self) -> Result<Option<CpuSlot<'_>>, Error> {
@@ -235,7 +291,13 @@ impl Loaded {
 
     #[inline]
     fn host<'a>(&'a self, cpu: u32, effects: &'a Effects) -> Host<'a> {
-        Host { environment: &*self.shared.environment, effects, fuel: self.shared.fuel, cpu }
+        Host {
+            environment: &*self.shared.environment,
+            effects,
+            fuel: self.shared.fuel,
+            cpu,
+            program: self.id,
+        }
     }
 
     /// Keeps the thread on CPU 0 while runs in the kernel are compared with ours; nothing for other backends.

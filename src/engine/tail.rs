@@ -18,6 +18,7 @@ struct Target {
     #[cfg_attr(not(feature = "jit"), expect(dead_code, reason = "only traps of native code need it"))]
     program: Arc<Program>,
     body: Held,
+    id: u32,
 }
 
 enum Held {
@@ -38,9 +39,9 @@ impl TailTarget for Target {
         let result = match &**body {
             #[cfg(feature = "jit")]
             Body::Jit(native) => native
-                .run_tail_call(call)?
+                .run_tail_call(call, self.id)?
                 .map_err(|trap| crate::link::Trap::new(&self.program, trap.kind, trap.insn, &[])),
-            Body::Interp(interp) => interp.run_tail_call(call)?,
+            Body::Interp(interp) => interp.run_tail_call(call, self.id)?,
             #[cfg(feature = "kernel")]
             Body::Kernel(_) => return None,
         };
@@ -105,6 +106,6 @@ pub(super) fn store(
     array.claim(kind_of(program, body))?;
     let own = maps.iter().any(|handle| Arc::ptr_eq(&handle.map, map));
     let body = if own { Held::Weak(Arc::downgrade(body)) } else { Held::Strong(Arc::clone(body)) };
-    let target = Target { program: Arc::clone(program), body };
+    let target = Target { program: Arc::clone(program), body, id };
     array.set(index, ProgramRef { id, program: Arc::new(target) }, 0)
 }

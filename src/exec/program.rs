@@ -85,14 +85,14 @@ impl JitProgram {
 
     /// Runs the program in place of one that makes a tail call; `None` if it does not run on that context. A trap
     /// is the caller's, too, and comes back as its place in this program.
-    pub(crate) fn run_tail_call(&self, call: &TailCall<'_>) -> Option<Result<u64, NativeTrap>> {
+    pub(crate) fn run_tail_call(&self, call: &TailCall<'_>, id: u32) -> Option<Result<u64, NativeTrap>> {
         let caller = call.caller();
         // Only native code, which trusts its context, enters native code.
         let native = caller.trap_exit.is_some();
         if !native || !caller.ctx.accepts(self.prog_type, self.attach_type) || self.buffer.is_some() {
             return None;
         }
-        let cx = ExecContext::for_tail_call(caller, &self.maps);
+        let cx = ExecContext::for_tail_call(caller, &self.maps, id);
         // SAFETY: INV-2, INV-4: a run in native code makes the call, so its context is a native one of the caller's
         // type, entered and borrowed for the whole run; the program was verified for contexts of that type.
         let value = unsafe { self.enter(&cx, caller.context.get(), 0) };

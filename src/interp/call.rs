@@ -43,10 +43,12 @@ pub(super) fn supported(helper: &Helper) -> Result<(), String> {
             | ArgKind::RingbufMem
             | ArgKind::ConstStr
             | ArgKind::SpinLock
+            | ArgKind::Timer
+            // Helpers that keep a function for later; those that call it are no helpers here.
+            | ArgKind::Callback
             | ArgKind::Dynptr { .. }
             | ArgKind::Sock { .. } => continue,
-            ArgKind::Callback | ArgKind::StackOrNull => "callbacks",
-            ArgKind::Timer => "timers",
+            ArgKind::StackOrNull => "callbacks",
             ArgKind::BtfId { name, .. } => name,
             ArgKind::Kptr => "kptrs",
             ArgKind::PercpuBtfId => "per-CPU kernel variables",
@@ -80,6 +82,7 @@ pub(super) fn call(
                 | BadArgument::Unterminated(_)
                 | BadArgument::NotARecord(_)
                 | BadArgument::NotALock(_)
+                | BadArgument::NotATimer(_)
                 | BadArgument::NotADynptr(_)
                 | BadArgument::NotASocket(_)
                 | BadArgument::Unsupported => Refusal { kind: TrapKind::Argument, fault: None },

@@ -118,7 +118,7 @@ impl Run<'_, '_> {
 }
 
 /// A copy of a key.
-fn key_bytes(map: &dyn Map, key: ElementKey) -> Option<Vec<u8>> {
+pub(super) fn key_bytes(map: &dyn Map, key: ElementKey) -> Option<Vec<u8>> {
     match key {
         ElementKey::Index(index) => Some(index.to_ne_bytes().to_vec()),
         ElementKey::At(address) => {

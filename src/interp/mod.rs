@@ -26,10 +26,11 @@ use beelift_runtime::abi::ExecContext;
 use beelift_runtime::ctx::{ContextLayout, Entry, ProgramType};
 use beelift_runtime::helper::{self, Helper, TailCall, release_lock};
 use beelift_runtime::map::arena::ArenaMap;
-use beelift_runtime::map::{Map, MapHandle, MapOfMaps};
+use beelift_runtime::map::{Map, MapHandle, MapOfMaps, SpecialKind, ValuePtr};
 use beelift_runtime::mem::{OutOfMemory, RegionKind, Regions, SharedBytes};
 
 use crate::isa::effects;
+use crate::isa::limits::function_at;
 use crate::isa::{Callee, Const64, Insn, InsnId, MapSlot, Pc, Reg, Size};
 use crate::link::{Program, Trap};
 pub use monitor::Monitor;
@@ -249,24 +250,66 @@ impl InterpProgram {
         };
         let mut regions = regions;
         regions.add_lent(cx.effects);
-        let result =
-            run::run(self, cx, memory::Memory::new(regions, &stack, self.layout, cx), entry, observer);
+        let memory = memory::Memory::new(regions, &stack, self.layout, cx);
+        let start = run::Start { at: InsnId(0), arguments: [entry.r1, entry.r2, 0, 0, 0] };
+        let result = run::run(self, cx, memory, start, observer);
         // Whatever the program did: nobody waits for it.
         release_lock(cx);
         self.stacks.lock().unwrap_or_else(PoisonError::into_inner).push(stack);
         result
     }
 
-    /// Runs the program in place of one that makes a tail call; `None` if it does not run on that context.
+    /// Runs a subprogram on a value of a map, as timers do: it is given the map, the key and the value at `value`. The
+    /// function is what a register of the program holds.
+    ///
+    /// # Errors
+    /// Why the run stopped, if it was not by `exit`. A function, map or value that is none is an invalid argument.
+    pub fn run_callback(
+        &self,
+        cx: &ExecContext<'_>,
+        function: u64,
+        map: &Arc<dyn Map>,
+        value: ValuePtr,
+    ) -> Result<u64, Trap> {
+        let refused = || Trap::new(&self.program, TrapKind::Argument, InsnId(0), &[]);
+        let at = function_at(function).filter(|&at| self.is_subprogram(at)).ok_or_else(refused)?;
+        let handle = self.handle_of(map).ok_or_else(refused)?;
+        let layout = map.state();
+        let timer = layout.def().fields.iter().find(|field| field.kind == SpecialKind::Timer);
+        let value = ValuePtr(value.0 - timer.map_or(0, |field| u64::from(field.offset)));
+        let key = map.key_of(value).and_then(|key| callback::key_bytes(&**map, key)).ok_or_else(refused)?;
+        let stack = new_stack().expect("memory for the stack of a run");
+        let mut regions = Regions::new(&self.maps);
+        regions.add_lent(cx.effects);
+        let mut memory = memory::Memory::new(regions, &stack, self.layout, cx);
+        let key = memory.push_key(&key).ok_or_else(refused)?;
+        let start = run::Start { at, arguments: [handle, key, value.0, 0, 0] };
+        let result = run::run(self, cx, memory, start, &mut ());
+        release_lock(cx);
+        result
+    }
+
+    /// The register of a map, inner maps included.
+    fn handle_of(&self, map: &Arc<dyn Map>) -> Option<u64> {
+        self.maps.iter().find_map(|handle| {
+            if Arc::ptr_eq(&handle.map, map) {
+                return Some(handle_address(handle));
+            }
+            let outer = handle.map.as_any().downcast_ref::<MapOfMaps>()?;
+            outer.handles().find(|inner| Arc::ptr_eq(&inner.map, map)).map(handle_address)
+        })
+    }
+
+    /// Runs the program, whose number is `id`, in place of one that makes a tail call; `None` if it does not run on that context.
     ///
     /// # Errors
     /// Why the run stopped. The caller's run stops there, too.
-    pub fn run_tail_call(&self, call: &TailCall<'_>) -> Option<Result<u64, Trap>> {
+    pub fn run_tail_call(&self, call: &TailCall<'_>, id: u32) -> Option<Result<u64, Trap>> {
         let caller = call.caller();
         if !caller.ctx.accepts(self.program.prog_type, self.program.attach_type) {
             return None;
         }
-        let cx = ExecContext::for_tail_call(caller, &self.maps);
+        let cx = ExecContext::for_tail_call(caller, &self.maps, id);
         let mut regions = Regions::new(&self.maps);
         caller.ctx.regions(&mut regions);
         let result = self.run(&cx, regions, Entry { r1: caller.context.get(), r2: 0 });

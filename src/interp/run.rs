@@ -5,7 +5,6 @@ use std::sync::atomic::{Ordering, fence};
 
 use beelift_runtime::TrapKind;
 use beelift_runtime::abi::ExecContext;
-use beelift_runtime::ctx::Entry;
 use beelift_runtime::helper;
 use beelift_runtime::map::arena::ArenaMap;
 use beelift_runtime::mem::Fault;
@@ -60,22 +59,30 @@ pub(super) enum Step {
     Done(u64),
 }
 
+/// Where a run begins.
+pub(super) struct Start {
+    pub(super) at: InsnId,
+    /// r1 to r5.
+    pub(super) arguments: [u64; 5],
+}
+
 pub(super) fn run(
     interp: &InterpProgram,
     cx: &ExecContext<'_>,
     mut memory: Memory<'_>,
-    entry: Entry,
+    start: Start,
     observer: &mut dyn Observer,
 ) -> Result<u64, Trap> {
     let mut registers = [0; Reg::COUNT];
-    registers[Reg::R1.index()] = entry.r1;
-    registers[Reg::R2.index()] = entry.r2;
+    for (reg, value) in Reg::ARGS.into_iter().zip(start.arguments) {
+        registers[reg.index()] = value;
+    }
     registers[Reg::R10.index()] = memory.push_frame();
     cx.trap.set(0);
     let callers = Vec::with_capacity(MAX_FRAMES);
     let (arena, marks) = (interp.arena(), Marks::default());
     let mut run = Run { interp, cx, memory, registers, may_goto: MAY_GOTO_BUDGET, callers, arena, marks };
-    let mut at = InsnId(0);
+    let mut at = start.at;
     let refusal = loop {
         let Some(&insn) = interp.program.insns.get(at.index()) else {
             break Refusal { kind: TrapKind::InvalidInsn, fault: None };

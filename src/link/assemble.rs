@@ -1,7 +1,7 @@
 //! Assembly text to a linked [`Program`]: what tests and tools write by hand.
 //!
 //! In: text for `isa::asm`. Out: a `Program` whose subprograms are the places that are called, and whose maps come
-//! from `.map NAME KIND [key=N] [value=N] [entries=N] [flags=N] [data=HEX] [frozen]` directives. The label of an
+//! from `.map NAME KIND [key=N] [value=N] [entries=N] [flags=N] [data=HEX] [frozen] [lock=OFFSET] [timer=OFFSET]` directives. The label of an
 //! `.exception LABEL` directive is where the program goes after `bpf_throw`. Each line of the text is a source line
 //! of the program.
 #![forbid(unsafe_code)]
@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use beelift_runtime::ctx::ProgramType;
-use beelift_runtime::map::MapFlags;
+use beelift_runtime::map::{MapFlags, SpecialField, SpecialKind};
 use beelift_runtime::{MapDef, MapKind};
 
 use super::{Kfunc, Ksym, LineInfo, LinkError, Linkage, Program, Subprogram};
@@ -163,11 +163,17 @@ fn map(directive: &Directive) -> Result<MapDef, AssembleError> {
             "entries" => def.max_entries = number()?,
             "flags" => def.flags = MapFlags::from_bits_retain(number()?),
             "frozen" => def.frozen = true,
+            "lock" => def.fields.push(special(SpecialKind::SpinLock, number()?, 4)),
+            "timer" => def.fields.push(special(SpecialKind::Timer, number()?, 16)),
             "data" => def.initial = Some(parse_hex(value).ok_or_else(|| unknown(directive, option))?.into()),
             _ => return Err(unknown(directive, option)),
         }
     }
     Ok(def)
+}
+
+fn special(kind: SpecialKind, offset: u32, size: u32) -> SpecialField {
+    SpecialField { kind, offset, size, btf_type: 0 }
 }
 
 fn unknown(directive: &Directive, argument: &str) -> AssembleError {

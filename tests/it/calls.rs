@@ -48,6 +48,17 @@ fn callbacks_see_every_turn_and_element() {
 }
 
 #[test]
+fn timers_start_and_stop() {
+    check("timers.bpf.o", "results", 422_418_543);
+}
+
+#[test]
+fn locks_are_taken_and_given_back() {
+    check("locks.bpf.o", "update", 4_294_464_700);
+    check("locks.bpf.o", "count", 100);
+}
+
+#[test]
 fn exceptions_leave_every_frame() {
     check("exceptions.bpf.o", "with_callback", 40);
     check("exceptions.bpf.o", "without_callback", 30);

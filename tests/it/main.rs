@@ -36,3 +36,5 @@ mod support;
 #[cfg(feature = "jit")]
 mod threads;
 mod tidy;
+#[cfg(feature = "jit")]
+mod timers;

@@ -38,6 +38,10 @@ pub trait Environment: Sync + Send {
     fn boottime_ns(&self) -> u64 {
         self.monotonic_ns()
     }
+    /// `CLOCK_REALTIME`, ns.
+    fn realtime_ns(&self) -> u64 {
+        self.monotonic_ns()
+    }
     /// `CLOCK_TAI`, ns.
     fn tai_ns(&self) -> u64 {
         self.monotonic_ns()
@@ -184,6 +188,9 @@ impl Environment for HostEnvironment {
     }
     fn boottime_ns(&self) -> u64 {
         nanoseconds(ClockId::Boottime)
+    }
+    fn realtime_ns(&self) -> u64 {
+        nanoseconds(ClockId::Realtime)
     }
     fn tai_ns(&self) -> u64 {
         // A kernel without this clock has no TAI offset either.

@@ -5,8 +5,10 @@ use super::dynptr;
 use super::proto::{ArgKind, DynptrKind, DynptrRole, MemAccess};
 use super::registry::Helper;
 use super::shim::parse_dynptr;
+use super::timer::map_at;
 use crate::abi::{ExecContext, HelperFn};
 use crate::ctx::ProgramType;
+use crate::map::timer;
 use crate::map::{Map, MapHandle, MapOfMaps, SpecialKind};
 use crate::mem::{Fault, RegionKind, Regions, WordSize};
 
@@ -58,6 +60,9 @@ pub enum BadArgument {
     /// Not a spin lock of a map value, or not one that may be taken or given back now.
     #[error("{0:#x} is not a lock to take or to give back")]
     NotALock(u64),
+    /// Not a timer of a map value.
+    #[error("{0:#x} is not a timer")]
+    NotATimer(u64),
     /// Not a dynptr, or one of memory that is gone.
     #[error("{0:#x} is not a dynptr of memory that is there")]
     NotADynptr(u64),
@@ -122,6 +127,12 @@ fn is_lock(maps: &[Box<MapHandle>], address: u64) -> bool {
     let inside = maps.iter().any(|handle| locks(&*handle.map) && handle.map.contains(address, 4));
     // A word of another field is as good a lock: programs that nobody verified hurt themselves only.
     inside && address.is_multiple_of(4)
+}
+
+/// Whether a timer of a map value lies at an address.
+fn is_timer(maps: &[Box<MapHandle>], address: u64) -> bool {
+    let timed = |map: &&dyn Map| map.state().timers().is_some() && map.contains(address, timer::SIZE);
+    address.is_multiple_of(8) && map_at(maps, address).filter(timed).is_some()
 }
 
 /// Whether a dynptr lies at an address, and its memory is the program's.
@@ -222,10 +233,17 @@ fn argument(
             let allowed = (nullable && value == 0) || cx.effects.socket(value).is_some();
             if allowed { Ok(()) } else { Err(BadArgument::NotASocket(value)) }
         }
-        ArgKind::Callback
-        | ArgKind::StackOrNull
+        ArgKind::Timer => {
+            if is_timer(cx.maps, value) {
+                Ok(())
+            } else {
+                Err(BadArgument::NotATimer(value))
+            }
+        }
+        // Kept as it is; whoever calls it looks whether it is one.
+        ArgKind::Callback => Ok(()),
+        ArgKind::StackOrNull
         | ArgKind::SpinLock
-        | ArgKind::Timer
         | ArgKind::BtfId { .. }
         | ArgKind::Kptr
         | ArgKind::PercpuBtfId => Err(BadArgument::Unsupported),

@@ -61,6 +61,8 @@ struct Rare {
     retval: Cell<i32>,
     sent: RefCell<Vec<SentPacket>>,
     assigned: Cell<Option<u32>>,
+    /// Number of the timer whose callback runs, or 0.
+    timer: Cell<u64>,
     sockets: OnceCell<Box<Lent>>,
 }
 
@@ -120,6 +122,15 @@ impl Effects {
     /// What `bpf_get_retval` gives: a host sets it before a run of a cgroup type.
     pub fn set_retval(&self, value: i32) {
         self.rare().retval.set(value);
+    }
+
+    /// The run is that of a timer's callback.
+    pub fn set_timer(&self, id: u64) {
+        self.rare().timer.set(id);
+    }
+
+    pub(super) fn timer(&self) -> u64 {
+        self.rare.get().map_or(0, |rare| rare.timer.get())
     }
 
     /// Packets sent by `bpf_clone_redirect`, oldest first.

@@ -14,7 +14,7 @@ use std::sync::atomic::AtomicU32;
 use super::registry::Helper;
 use super::{
     ArgumentFault, check, cookie, dynptr as dynptrs, kfunc, lock, map, net, perf, probe, ring, room, route,
-    skb, skb_state, socket, string, tail, task, trace, tunnel, vlan, world, xdp,
+    skb, skb_state, socket, string, tail, task, timer, trace, tunnel, vlan, world, xdp,
 };
 use crate::abi::{ExecContext, HelperFn};
 use crate::ctx::ProgramType;
@@ -327,6 +327,10 @@ shims! {
     perf_event_read_value = perf::read_value[map(1), u64(2), out(3, 4)];
     spin_lock = lock::lock[lock_word(1)];
     spin_unlock = lock::unlock[lock_word(1)];
+    timer_init = timer::init[u64(1), map(2), u64(3)];
+    timer_set_callback = timer::set_callback[u64(1), u64(2)];
+    timer_start = timer::start[u64(1), u64(2), u64(3)];
+    timer_cancel = timer::cancel[u64(1)];
     dynptr_from_mem = dynptrs::from_mem[out(1, 2), u64(3), dynptr(4)];
     dynptr_read = dynptrs::read[out(1, 2), dynptr(3), u64(4), u64(5)];
     dynptr_write = dynptrs::write[dynptr(1), u64(2), input(3, 4), u64(5)];

@@ -302,10 +302,10 @@ helpers! {
     166 sys_bpf(ANY, IN, SIZE) -> INT, SYSCALL, NONE;
     167 btf_find_by_name_kind(IN, SIZE, ANY, ANY) -> INT, SYSCALL, NONE;
     168 sys_close(ANY) -> INT, SYSCALL, NONE;
-    169 timer_init(TIMER, MAP, ANY) -> INT, ALL, GPL;
-    170 timer_set_callback(TIMER, FUNC) -> INT, ALL, GPL;
-    171 timer_start(TIMER, ANY, ANY) -> INT, ALL, GPL;
-    172 timer_cancel(TIMER) -> INT, ALL, GPL;
+    169 timer_init(TIMER, MAP, ANY) -> INT, ALL, GPL => timer_init;
+    170 timer_set_callback(TIMER, FUNC) -> INT, ALL, GPL => timer_set_callback;
+    171 timer_start(TIMER, ANY, ANY) -> INT, ALL, GPL => timer_start;
+    172 timer_cancel(TIMER) -> INT, ALL, GPL => timer_cancel;
     173 get_func_ip(CTX) -> INT, PROBES | TRACING | SYSCALL | LSM, GPL => get_func_ip;
     174 get_attach_cookie(CTX) -> INT, PROBES | TRACING | LSM, NONE => get_attach_cookie;
     175 task_pt_regs(btf("task_struct")) -> object("pt_regs"), ALL, GPL | PERFMON;

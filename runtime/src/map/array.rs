@@ -119,6 +119,11 @@ impl Map for ArrayMap {
         Some(Element { key: ElementKey::Index(index), value, next: cursor + 1 })
     }
 
+    fn key_of(&self, value: ValuePtr) -> Option<ElementKey> {
+        let offset = self.values.offset_of(value.0, 1)?;
+        u32::try_from(offset / self.state.layout().stride()).ok().map(ElementKey::Index)
+    }
+
     fn base(&self) -> Option<ValuePtr> {
         Some(ValuePtr(self.values.address()))
     }

@@ -25,6 +25,7 @@ mod queue;
 pub mod redirect;
 pub mod ringbuf;
 mod state;
+pub mod timer;
 pub mod user;
 mod value;
 mod versioned;
@@ -160,6 +161,11 @@ pub trait Map: Send + Sync {
     /// Element at `cursor` (0 at first, then [`Element::next`]) for `bpf_for_each_map_elem`; `None` at the end, and
     /// for kinds that cannot be walked. The element may be deleted before the next call.
     fn iterate(&self, _cpu: u32, _cursor: u64) -> Option<Element> {
+        None
+    }
+
+    /// Key of the element in whose value the address lies, if keys can be told from values.
+    fn key_of(&self, _value: ValuePtr) -> Option<ElementKey> {
         None
     }
 

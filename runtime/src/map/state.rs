@@ -3,8 +3,9 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 
+use super::timer::Timers;
 use super::value::ValueLayout;
-use super::{MapDef, MapError, MapFlags};
+use super::{MapDef, MapError, MapFlags, SpecialKind};
 
 /// The common part of all maps.
 #[derive(Debug)]
@@ -14,6 +15,8 @@ pub struct MapState {
     layout: ValueLayout,
     frozen: AtomicBool,
     id: AtomicU32,
+    /// Where values have a timer.
+    timers: Option<Box<Timers>>,
 }
 
 impl MapState {
@@ -26,6 +29,7 @@ impl MapState {
             layout: ValueLayout::new(def),
             frozen: AtomicBool::new(false),
             id: AtomicU32::new(0),
+            timers: def.fields.iter().any(|field| field.kind == SpecialKind::Timer).then(Box::default),
         }
     }
 
@@ -39,6 +43,12 @@ impl MapState {
     #[must_use]
     pub fn cpus(&self) -> u32 {
         self.cpus
+    }
+
+    /// Timers of the values, where they have some.
+    #[must_use]
+    pub fn timers(&self) -> Option<&Timers> {
+        self.timers.as_deref()
     }
 
     /// How values are copied.

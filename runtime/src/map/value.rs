@@ -18,6 +18,7 @@ pub(super) struct ValueLayout {
     /// Ascending, disjoint, inside the value.
     special: Box<[Range<u64>]>,
     lock: Option<u64>,
+    timer: Option<u64>,
 }
 
 impl ValueLayout {
@@ -34,7 +35,9 @@ impl ValueLayout {
         special.sort_by_key(|range| range.start);
         special.dedup_by(|next, first| next.start < first.end);
         let lock = def.fields.iter().filter(inside).find(|field| field.kind == SpecialKind::SpinLock);
-        Self { size, special: special.into(), lock: lock.map(|field| u64::from(field.offset)) }
+        let timer = def.fields.iter().filter(inside).find(|field| field.kind == SpecialKind::Timer);
+        let offset = |field: &super::SpecialField| u64::from(field.offset);
+        Self { size, special: special.into(), lock: lock.map(offset), timer: timer.map(offset) }
     }
 
     /// Bytes of a value.
@@ -70,6 +73,15 @@ impl ValueLayout {
             slab.write_bytes(offset, value);
         } else {
             self.write_around(slab.bytes_mut(offset, self.size), value);
+            self.retire(slab, offset);
+        }
+    }
+
+    /// The value at `offset` goes: its timer does, too.
+    #[inline]
+    pub(super) fn retire(&self, slab: &Slab, offset: u64) {
+        if let Some(timer) = self.timer {
+            slab.fill(offset + timer, 8, 0);
         }
     }
 

@@ -53,6 +53,12 @@ impl Elements {
         &self.words
     }
 
+    /// The element whose piece an offset lies in.
+    pub(super) fn at(&self, offset: u64) -> u32 {
+        // As many pieces as fit into 32 bits.
+        (offset / self.stride) as u32
+    }
+
     /// Offset of the key of an element.
     #[inline]
     pub(super) fn key_at(&self, element: u32) -> u64 {

@@ -192,6 +192,7 @@ impl HashMap {
                 }
                 chain.remove(place);
                 chain.insert(new);
+                self.retire(old);
                 drop(chain);
                 let surplus = spare.swap(u64::from(old) + 1, AcqRel);
                 if let Some(surplus) = surplus.checked_sub(1) {
@@ -219,6 +220,15 @@ impl HashMap {
                 values.write_first(cpu, self.percpu_at(element), value);
             }
             (Values::Percpu(values), Source::All(all)) => values.write_all(self.percpu_at(element), all),
+        }
+    }
+
+    /// The element leaves its chain.
+    #[inline]
+    fn retire(&self, element: u32) {
+        if let Values::Inline { .. } = self.values {
+            let slab = self.elements().words().slab();
+            self.state.layout().retire(slab, self.elements().value_at(element));
         }
     }
 
@@ -257,6 +267,7 @@ impl HashMap {
         let mut chain = self.table.lock(hash);
         let place = chain.find(key).ok_or(MapError::NotFound)?;
         let result = then(place.element);
+        self.retire(place.element);
         chain.remove(place);
         drop(chain);
         self.free.push(self.elements(), hash, place.element);
@@ -316,6 +327,13 @@ impl Map for HashMap {
         let key = self.elements().words().slab().address() + self.elements().key_at(element);
         let value = ValuePtr(self.address(cpu, element)?);
         Some(Element { key: ElementKey::At(key), value, next })
+    }
+
+    fn key_of(&self, value: ValuePtr) -> Option<ElementKey> {
+        let Values::Inline { .. } = self.values else { return None };
+        let slab = self.elements().words().slab();
+        let element = self.elements().at(slab.offset_of(value.0, 1)?);
+        Some(ElementKey::At(slab.address() + self.elements().key_at(element)))
     }
 
     fn contains(&self, address: u64, len: u64) -> bool {
