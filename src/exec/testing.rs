@@ -59,6 +59,7 @@ pub(crate) fn run(program: &JitProgram, buffer: &mut [u8], fuel: u64) -> Result<
         maps: &maps,
         environment: &Nowhere,
         effects: &Effects::default(),
+        program: 1,
     };
     // SAFETY: INV-2: the programs of unit tests stay inside the buffer they are given.
     let result = unsafe { program.enter(&cx, buffer.as_mut_ptr() as u64, buffer.len() as u64) };
