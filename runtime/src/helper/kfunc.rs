@@ -5,7 +5,7 @@
 //! not supported. `bpf_throw` is, but it is no function: engines leave the program by themselves ([`THROW`]).
 #![forbid(unsafe_code)]
 
-use super::proto::{ArgKind, HelperFlags, MemAccess, Proto, RetKind};
+use super::proto::{ArgKind, DynptrKind, DynptrRole, HelperFlags, MemAccess, Proto, RetKind};
 use super::registry::Helper;
 use super::set::ProgramTypes;
 use super::shim;
@@ -48,6 +48,8 @@ const fn object(access: MemAccess) -> ArgKind {
 const NEW: ArgKind = object(MemAccess::WriteUninit);
 const OLD: ArgKind = object(MemAccess::ReadWrite);
 const ANY: ArgKind = ArgKind::Anything;
+const DYNPTR: ArgKind = ArgKind::Dynptr { role: DynptrRole::Use, kind: DynptrKind::Any };
+const DYNPTR_NEW: ArgKind = ArgKind::Dynptr { role: DynptrRole::Init, kind: DynptrKind::Any };
 
 kfuncs! {
     bpf_rcu_read_lock() => section;
@@ -59,6 +61,29 @@ kfuncs! {
     bpf_iter_num_new(NEW, ANY, ANY) => iter_num_new;
     bpf_iter_num_next(OLD) => iter_num_next;
     bpf_iter_num_destroy(OLD) => iter_num_destroy;
+    bpf_dynptr_from_skb(ArgKind::Context, ANY, DYNPTR_NEW) => dynptr_from_skb;
+    bpf_dynptr_from_xdp(ArgKind::Context, ANY, DYNPTR_NEW) => dynptr_from_xdp;
+    bpf_dynptr_slice(DYNPTR, ANY, ANY, ANY) => dynptr_slice;
+    bpf_dynptr_slice_rdwr(DYNPTR, ANY, ANY, ANY) => dynptr_slice_to_write;
+    bpf_dynptr_adjust(DYNPTR, ANY, ANY) => dynptr_adjust;
+    bpf_dynptr_is_null(DYNPTR) => dynptr_is_null;
+    bpf_dynptr_is_rdonly(DYNPTR) => dynptr_is_read_only;
+    bpf_dynptr_size(DYNPTR) => dynptr_size;
+    bpf_dynptr_clone(DYNPTR, DYNPTR_NEW) => dynptr_clone;
+    bpf_dynptr_copy(DYNPTR, ANY, DYNPTR, ANY, ANY) => dynptr_copy;
+    bpf_dynptr_memset(DYNPTR, ANY, ANY, ANY) => dynptr_memset;
+    bpf_strcmp(ANY, ANY) => strcmp;
+    bpf_strcasecmp(ANY, ANY) => strcasecmp;
+    bpf_strchr(ANY, ANY) => strchr;
+    bpf_strchrnul(ANY, ANY) => strchrnul;
+    bpf_strnchr(ANY, ANY, ANY) => strnchr;
+    bpf_strrchr(ANY, ANY) => strrchr;
+    bpf_strlen(ANY) => strlen;
+    bpf_strnlen(ANY, ANY) => strnlen;
+    bpf_strspn(ANY, ANY) => strspn;
+    bpf_strcspn(ANY, ANY) => strcspn;
+    bpf_strstr(ANY, ANY) => strstr;
+    bpf_strnstr(ANY, ANY, ANY) => strnstr;
     bpf_arena_alloc_pages(ArgKind::Map, ANY, ANY, ANY, ANY) => arena_alloc_pages;
     bpf_arena_free_pages(ArgKind::Map, ANY, ANY) => arena_free_pages;
     bpf_arena_reserve_pages(ArgKind::Map, ANY, ANY) => arena_reserve_pages;

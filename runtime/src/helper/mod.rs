@@ -33,6 +33,7 @@ mod string;
 mod table;
 mod tail;
 mod task;
+mod text;
 mod timer;
 mod trace;
 mod tunnel;

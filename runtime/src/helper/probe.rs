@@ -35,6 +35,22 @@ fn copy(cx: &ExecContext<'_>, space: Space, address: u64, into: &mut [u8]) -> Re
     }
 }
 
+/// As many bytes of kernel memory at an address as can be read.
+pub(super) fn kernel_bytes(cx: &ExecContext<'_>, address: u64, into: &mut [u8]) -> usize {
+    let own = peek(cx, address, into);
+    if own > 0 {
+        return own;
+    }
+    let readable =
+        (1..=into.len()).rev().find(|&len| cx.environment.read_kernel(address, &mut into[..len]).is_ok());
+    readable.unwrap_or(0)
+}
+
+/// Why there is none.
+pub(super) fn kernel_refusal(address: u64) -> i32 {
+    refusal(Space::Kernel, address) as i32 // an error number
+}
+
 fn read_space(cx: &ExecContext<'_>, space: Space, into: BytesMut<'_>, address: u64) -> i64 {
     let mut piece = [0; PIECE];
     let mut at = 0;

@@ -14,7 +14,7 @@ use std::sync::atomic::AtomicU32;
 use super::registry::Helper;
 use super::{
     ArgumentFault, check, cookie, dynptr as dynptrs, kfunc, lock, map, net, perf, probe, ring, room, route,
-    skb, skb_state, socket, string, tail, task, timer, trace, tunnel, vlan, world, xdp,
+    skb, skb_state, socket, string, tail, task, text, timer, trace, tunnel, vlan, world, xdp,
 };
 use crate::abi::{ExecContext, HelperFn};
 use crate::ctx::ProgramType;
@@ -301,6 +301,29 @@ shims! {
     iter_num_new = kfunc::iter_num_new[fixed_out(1, 8), i32(2), i32(3)];
     iter_num_next = kfunc::iter_num_next[fixed_out(1, 8)];
     iter_num_destroy = kfunc::iter_num_destroy[fixed_out(1, 8)];
+    dynptr_from_skb = dynptrs::from_skb[u64(2), dynptr(3)];
+    dynptr_from_xdp = dynptrs::from_xdp[u64(2), dynptr(3)];
+    dynptr_slice = dynptrs::slice[dynptr(1), u32(2), u32(4)];
+    dynptr_slice_to_write = dynptrs::slice_to_write[dynptr(1), u32(2), u32(4)];
+    dynptr_adjust = dynptrs::adjust[dynptr(1), u32(2), u32(3)];
+    dynptr_is_null = dynptrs::is_null[dynptr(1)];
+    dynptr_is_read_only = dynptrs::is_read_only[dynptr(1)];
+    dynptr_size = dynptrs::size[dynptr(1)];
+    dynptr_clone = dynptrs::clone[dynptr(1), dynptr(2)];
+    dynptr_copy = dynptrs::copy[dynptr(1), u32(2), dynptr(3), u32(4), u32(5)];
+    dynptr_memset = dynptrs::memset[dynptr(1), u32(2), u32(3), u32(4)];
+    strcmp = text::strcmp[u64(1), u64(2)];
+    strcasecmp = text::strcasecmp[u64(1), u64(2)];
+    strchr = text::strchr[u64(1), u32(2)];
+    strchrnul = text::strchrnul[u64(1), u32(2)];
+    strnchr = text::strnchr[u64(1), u64(2), u32(3)];
+    strrchr = text::strrchr[u64(1), u32(2)];
+    strlen = text::strlen[u64(1)];
+    strnlen = text::strnlen[u64(1), u64(2)];
+    strspn = text::strspn[u64(1), u64(2)];
+    strcspn = text::strcspn[u64(1), u64(2)];
+    strstr = text::strstr[u64(1), u64(2)];
+    strnstr = text::strnstr[u64(1), u64(2), u64(3)];
     arena_alloc_pages = kfunc::arena_alloc_pages[map(1), u64(2), u32(3), i32(4), u64(5)];
     arena_free_pages = kfunc::arena_free_pages[map(1), u64(2), u32(3)];
     arena_reserve_pages = kfunc::arena_reserve_pages[map(1), u64(2), u32(3)];

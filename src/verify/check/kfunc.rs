@@ -88,6 +88,30 @@ impl Verifier<'_> {
                 self.number(Reg::R3)?;
                 Register::unknown()
             }
+            "bpf_dynptr_clone" => self.clone_dynptr()?,
+            "bpf_dynptr_copy" => {
+                for (dynptr, offset) in [(Reg::R1, Reg::R2), (Reg::R3, Reg::R4)] {
+                    let pointer = self.read(dynptr)?;
+                    self.dynptr_at(dynptr, &pointer)?;
+                    self.number(offset)?;
+                }
+                self.number(Reg::R5)?;
+                Register::unknown()
+            }
+            "bpf_dynptr_memset" => {
+                let pointer = self.read(Reg::R1)?;
+                self.dynptr_at(Reg::R1, &pointer)?;
+                for reg in [Reg::R2, Reg::R3, Reg::R4] {
+                    self.number(reg)?;
+                }
+                Register::unknown()
+            }
+            "bpf_strcmp" | "bpf_strcasecmp" | "bpf_strchr" | "bpf_strchrnul" | "bpf_strnchr"
+            | "bpf_strrchr" | "bpf_strlen" | "bpf_strnlen" | "bpf_strspn" | "bpf_strcspn" | "bpf_strstr"
+            | "bpf_strnstr" => {
+                self.strings(name)?;
+                Register::unknown()
+            }
             "bpf_task_from_pid" => {
                 self.number(Reg::R1)?;
                 self.acquired(TASK)
@@ -286,6 +310,33 @@ impl Verifier<'_> {
         let place = self.read(Reg::R3)?;
         self.make_dynptr(Reg::R3, &place, kind, None)?;
         Ok(Register::unknown())
+    }
+
+    /// Another dynptr of the same memory, which goes with it.
+    fn clone_dynptr(&mut self) -> Check<Register> {
+        let pointer = self.read(Reg::R1)?;
+        let dynptr = self.dynptr_at(Reg::R1, &pointer)?;
+        let place = self.read(Reg::R2)?;
+        self.make_dynptr(Reg::R2, &place, dynptr.kind, Some(dynptr.object))?;
+        Ok(Register::unknown())
+    }
+
+    /// Strings may lie anywhere; they are read with care.
+    fn strings(&mut self, name: &str) -> Check {
+        let (pointers, numbers): (&[Reg], &[Reg]) = match name {
+            "bpf_strlen" => (&[Reg::R1], &[]),
+            "bpf_strchr" | "bpf_strchrnul" | "bpf_strrchr" | "bpf_strnlen" => (&[Reg::R1], &[Reg::R2]),
+            "bpf_strnchr" => (&[Reg::R1], &[Reg::R2, Reg::R3]),
+            "bpf_strnstr" => (&[Reg::R1, Reg::R2], &[Reg::R3]),
+            _ => (&[Reg::R1, Reg::R2], &[]),
+        };
+        for &reg in pointers {
+            self.read(reg)?;
+        }
+        for &reg in numbers {
+            self.number(reg)?;
+        }
+        Ok(())
     }
 
     fn slice(&mut self, read_only: bool) -> Check<Register> {

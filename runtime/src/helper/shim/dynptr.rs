@@ -46,7 +46,6 @@ impl<'a> DynptrAt<'a> {
     }
 
     /// Makes it one of a packet.
-    #[expect(dead_code, reason = "for `bpf_dynptr_from_skb` and `bpf_dynptr_from_xdp`")]
     pub(in crate::helper) fn set_packet(self, kind: DynptrKind, size: u32, read_only: bool) {
         self.write(1, size, kind, read_only);
     }
@@ -54,6 +53,20 @@ impl<'a> DynptrAt<'a> {
     /// Makes it none.
     pub(in crate::helper) fn clear(self) {
         self.place.fill(0);
+    }
+
+    /// Makes it what another one is.
+    pub(in crate::helper) fn become_like(self, other: Self) {
+        let words: [u8; 16] = other.place.as_bytes().array(0);
+        self.place.write(0, &words);
+    }
+
+    /// Leaves `size` bytes from `start` on; the caller has checked that they are there.
+    pub(in crate::helper) fn narrow(self, start: u32, size: u32) {
+        let place = self.place.as_bytes();
+        let (state, offset) = (u32::from_ne_bytes(place.array(8)), u32::from_ne_bytes(place.array(12)));
+        self.place.write(8, &(state & !SIZE_MAX | size).to_ne_bytes());
+        self.place.write(12, &offset.wrapping_add(start).to_ne_bytes());
     }
 
     /// What it says; `None` if it is none.
