@@ -311,9 +311,7 @@ impl Body<'_> {
                 Some(result) => result,
                 None => return Ok(false),
             },
-            Callee::Register(_) => {
-                return Err(self.unsupported("call through a register whose target depends on the path"));
-            }
+            Callee::Register(reg) => self.call_one_of(frame, reg)?,
         };
         self.returned(frame, result);
         Ok(true)
@@ -381,6 +379,50 @@ impl Body<'_> {
         self.set_slot(frame, slot, more);
         let otherwise = self.edge(frame, next, None);
         self.end(Terminator::Branch(used_up, then, otherwise));
+    }
+
+    /// A call of what a register holds, one of those that the verifier saw.
+    fn call_one_of(&mut self, frame: &mut Frame, reg: Reg) -> Result<Value, Unsupported> {
+        let targets = self.call_fact().map_or_else(Vec::new, |fact| fact.targets.clone());
+        let value = self.register(frame, reg);
+        let after = self.b.func.add_block();
+        let result = self.b.param(after, self.at);
+        for (index, &target) in targets.iter().enumerate() {
+            let number = match target {
+                Callee::Subprogram(entry) => function_address(entry),
+                Callee::Helper(helper) => u64::from(helper),
+                Callee::Kfunc { .. } | Callee::Register(_) => unreachable!("no register names these"),
+            };
+            // What is none of the others is the last.
+            if index + 1 < targets.len() {
+                let number = self.b.number(Type::I64, number);
+                let this = self.b.compare(Condition::Eq, value, number);
+                let (call, next) = (self.b.func.add_block(), self.b.func.add_block());
+                let edge = |to| Edge { to, args: Vec::new() };
+                self.end(Terminator::Branch(this, edge(call), edge(next)));
+                self.b.block = call;
+                let returned = self.call_target(frame, target)?;
+                self.end(Terminator::Jump(Edge { to: after, args: vec![returned] }));
+                self.b.block = next;
+            } else {
+                let returned = self.call_target(frame, target)?;
+                self.end(Terminator::Jump(Edge { to: after, args: vec![returned] }));
+            }
+        }
+        self.b.block = after;
+        Ok(result)
+    }
+
+    fn call_target(&mut self, frame: &mut Frame, target: Callee) -> Result<Value, Unsupported> {
+        match target {
+            Callee::Subprogram(entry) => self.call_subprogram(frame, entry),
+            // What the verifier knows of the instruction is of several helpers, so that none is done in line.
+            Callee::Helper(helper) if super::callbacks::calls_back(helper) => {
+                Err(self.unsupported("helper that calls back, by a register that may hold another one"))
+            }
+            Callee::Helper(helper) => Ok(self.plain_helper(frame, helper)),
+            Callee::Kfunc { .. } | Callee::Register(_) => unreachable!("no register names these"),
+        }
     }
 
     fn call_subprogram(&mut self, frame: &mut Frame, entry: InsnId) -> Result<Value, Unsupported> {

@@ -7,7 +7,7 @@
 use super::Unsupported;
 use super::body::{Body, Frame};
 use super::func::{BinaryOp, BlockId, Class, Condition, Edge, Place, Target, Terminator, Type, Value};
-use crate::isa::limits::MAX_LOOPS;
+use crate::isa::limits::{MAX_LOOPS, function_address};
 use crate::isa::{InsnId, Reg, Sign, Size};
 use beelift_runtime::helper::{MAP_CURSOR_BYTES, map_cursor};
 
@@ -32,15 +32,15 @@ struct Loop {
 impl Body<'_> {
     /// r0 of `bpf_loop`.
     pub(crate) fn counted_loop(&mut self, frame: &Frame) -> Result<Value, Unsupported> {
-        let callback = self.callback()?;
+        let (callbacks, callback) = self.callback(frame);
         let count = self.register(frame, Reg::R1);
         let context = self.register(frame, Reg::R3);
         let flags = self.register(frame, Reg::R4);
         let new = self.new_loop();
         self.refuse_flags(flags, new.done);
         let zero = self.b.number(Type::I64, 0);
-        if !self.verified.facts().reachable[callback.index()] {
-            // No path has a turn: the verifier knows nothing of the callback, because the count is 0.
+        if !callbacks.iter().any(|callback| self.verified.facts().reachable[callback.index()]) {
+            // No path has a turn: the verifier knows nothing of the callbacks, because the count is 0.
             self.end(Terminator::Jump(Edge { to: new.done, args: vec![zero] }));
             self.b.block = new.done;
             return Ok(new.result);
@@ -52,7 +52,7 @@ impl Body<'_> {
         self.b.block = new.head;
         let more = self.b.compare(Condition::ULt, new.calls, count);
         self.go_on_if(more, &new);
-        let stop = self.call_back(callback, &[new.calls, context]);
+        let stop = self.call_back(&callbacks, callback, &[new.calls, context]);
         let calls = self.one_more(new.calls);
         self.end(Terminator::Branch(
             stop,
@@ -65,7 +65,7 @@ impl Body<'_> {
 
     /// r0 of `bpf_for_each_map_elem`.
     pub(crate) fn map_loop(&mut self, frame: &Frame) -> Result<Value, Unsupported> {
-        let callback = self.callback()?;
+        let (callbacks, callback) = self.callback(frame);
         let map = self.register(frame, Reg::R1);
         let context = self.register(frame, Reg::R3);
         let flags = self.register(frame, Reg::R4);
@@ -82,7 +82,7 @@ impl Body<'_> {
         let word = |off| Place { base: out, off, class: Class::Any, aligned: true };
         let key = self.b.load(Size::DW, Sign::Zero, word(map_cursor::KEY));
         let next = self.b.load(Size::DW, Sign::Zero, word(map_cursor::NEXT));
-        let stop = self.call_back(callback, &[map, key, value, context]);
+        let stop = self.call_back(&callbacks, callback, &[map, key, value, context]);
         let calls = self.one_more(new.calls);
         self.end(Terminator::Branch(
             stop,
@@ -93,9 +93,10 @@ impl Body<'_> {
         Ok(new.result)
     }
 
-    fn callback(&self) -> Result<InsnId, Unsupported> {
-        let callback = self.call_fact().and_then(|fact| fact.callback);
-        callback.ok_or_else(|| self.unsupported("callback that depends on the path"))
+    /// What may be called back, and the register that says which of them.
+    fn callback(&mut self, frame: &Frame) -> (Vec<InsnId>, Value) {
+        let callbacks = self.call_fact().map_or_else(Vec::new, |fact| fact.callbacks.clone());
+        (callbacks, self.register(frame, Reg::R2))
     }
 
     fn new_loop(&mut self) -> Loop {
@@ -143,8 +144,47 @@ impl Body<'_> {
         self.b.binary(BinaryOp::Add, Type::I64, calls, one)
     }
 
-    /// Calls the subprogram; whether it asks to stop.
-    fn call_back(&mut self, entry: InsnId, given: &[Value]) -> Value {
+    /// Calls the subprogram that `pointer` says; whether it asks to stop.
+    fn call_back(&mut self, callbacks: &[InsnId], pointer: Value, given: &[Value]) -> Value {
+        let Some((&last, others)) = callbacks.split_last() else {
+            // Nothing was seen to be called: nothing is.
+            let zero = self.b.number(Type::I64, 0);
+            return self.b.compare(Condition::Ne, zero, zero);
+        };
+        if others.is_empty() {
+            return self.call_back_to(last, given);
+        }
+        let after = self.b.func.add_block();
+        let result = self.b.param(after, self.at);
+        for &callback in others {
+            let address = self.b.number(Type::I64, function_address(callback));
+            let this = self.b.compare(Condition::Eq, pointer, address);
+            let (call, next) = (self.b.func.add_block(), self.b.func.add_block());
+            let edge = |to| Edge { to, args: Vec::new() };
+            self.end(Terminator::Branch(this, edge(call), edge(next)));
+            self.b.block = call;
+            self.call_back_into(callback, given, after);
+            self.b.block = next;
+        }
+        self.call_back_into(last, given, after);
+        self.b.block = after;
+        let zero = self.b.number(Type::I64, 0);
+        self.b.compare(Condition::Ne, result, zero)
+    }
+
+    fn call_back_into(&mut self, callback: InsnId, given: &[Value], after: BlockId) {
+        let returned = self.called_back(callback, given);
+        self.end(Terminator::Jump(Edge { to: after, args: vec![returned] }));
+    }
+
+    fn call_back_to(&mut self, callback: InsnId, given: &[Value]) -> Value {
+        let result = self.called_back(callback, given);
+        let zero = self.b.number(Type::I64, 0);
+        self.b.compare(Condition::Ne, result, zero)
+    }
+
+    /// What the subprogram returns.
+    fn called_back(&mut self, entry: InsnId, given: &[Value]) -> Value {
         let callee = self.verified.program().subprogram_of(entry);
         let taken = self.verified.facts().arguments[callee];
         let zero = self.b.number(Type::I64, 0);
@@ -153,7 +193,11 @@ impl Body<'_> {
             .map(|at| given.get(at).copied().unwrap_or(zero))
             .collect();
         let function = self.program.function_of(callee);
-        let result = self.b.call(Target::Function(function), args);
-        self.b.compare(Condition::Ne, result, zero)
+        self.b.call(Target::Function(function), args)
     }
+}
+
+/// Whether a helper calls back.
+pub(crate) const fn calls_back(helper: u32) -> bool {
+    matches!(helper, FOR_EACH_MAP_ELEM | LOOP)
 }

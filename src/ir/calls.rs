@@ -80,13 +80,18 @@ impl Body<'_> {
             callbacks::FOR_EACH_MAP_ELEM => return self.map_loop(frame),
             _ => {}
         }
-        let count = usize::from(arity(helper));
-        let args = Reg::ARGS[..count].iter().map(|&reg| self.argument(frame, reg)).collect();
-        let result = self.b.call(Target::Helper(helper), args);
+        let result = self.plain_helper(frame, helper);
         if helper == TAIL_CALL {
             return Ok(self.tail_call(frame, result));
         }
         Ok(result)
+    }
+
+    /// A helper call without anything special.
+    pub(crate) fn plain_helper(&mut self, frame: &Frame, helper: u32) -> Value {
+        let count = usize::from(arity(helper));
+        let args = Reg::ARGS[..count].iter().map(|&reg| self.argument(frame, reg)).collect();
+        self.b.call(Target::Helper(helper), args)
     }
 
     /// A call of a kernel function: its result, or `None` if it does not come back.

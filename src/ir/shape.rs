@@ -224,12 +224,15 @@ pub(crate) fn call_arguments(verified: &Verified, insn: &Insn) -> RegSet {
     }
 }
 
-/// What a call calls, where it goes through a register that always holds the same.
+/// What a call calls, also where it goes through a register that always holds the same.
 pub(crate) fn callee(verified: &Verified, id: InsnId, callee: Callee) -> Callee {
     match callee {
         Callee::Register(_) => {
             let fact = verified.facts().call[id.index()].as_ref();
-            fact.and_then(|fact| fact.target).unwrap_or(callee)
+            match fact.map(|fact| &fact.targets[..]) {
+                Some(&[target]) => target,
+                Some(_) | None => callee,
+            }
         }
         Callee::Helper(_) | Callee::Subprogram(_) | Callee::Kfunc { .. } => callee,
     }

@@ -106,10 +106,10 @@ pub struct CallFact {
     pub stack_writes: Vec<(i32, u32)>,
     /// Arguments point into the stack in a way the two lists do not describe exactly.
     pub stack_escapes: bool,
-    /// The callback, if it is the same one on every path.
-    pub callback: Option<InsnId>,
-    /// What a call through a register calls, if it is the same on every path.
-    pub target: Option<Callee>,
+    /// Subprograms that are called back, on some path.
+    pub callbacks: Vec<InsnId>,
+    /// What a call through a register calls, on some path.
+    pub targets: Vec<Callee>,
 }
 
 /// Proofs about a program, indexed by [`InsnId`].

@@ -170,12 +170,15 @@ impl Solver<'_> {
 
     /// Whether a call may replace the function's frame by another program.
     fn may_tail_call(&self, at: InsnId, callee: Callee) -> bool {
-        let target = match callee {
-            Callee::Register(_) => self.observed.call[at.index()].as_ref().and_then(|call| call.target),
-            Callee::Helper(_) | Callee::Subprogram(_) | Callee::Kfunc { .. } => Some(callee),
-        };
-        // A register that may hold several targets may hold that one.
-        target.is_none_or(|target| target == Callee::Helper(super::TAIL_CALL))
+        match callee {
+            Callee::Register(_) => {
+                let tail_call = Callee::Helper(super::TAIL_CALL);
+                self.observed.call[at.index()].as_ref().is_none_or(|call| call.targets.contains(&tail_call))
+            }
+            Callee::Helper(_) | Callee::Subprogram(_) | Callee::Kfunc { .. } => {
+                callee == Callee::Helper(super::TAIL_CALL)
+            }
+        }
     }
 
     fn is_global(&self, sub: usize) -> bool {
@@ -436,7 +439,7 @@ impl Solver<'_> {
             return;
         }
         match &self.observed.call[at.index()] {
-            Some(call) if !call.stack_escapes && call.callback.is_none() => {
+            Some(call) if !call.stack_escapes && call.callbacks.is_empty() => {
                 for &(offset, size) in &call.stack_writes {
                     state.forget_bytes(offset, size);
                 }

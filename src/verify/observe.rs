@@ -4,8 +4,6 @@
 //! united over all visits. Ranges are not: they come from the fixpoint in `facts`.
 #![forbid(unsafe_code)]
 
-use std::collections::BTreeMap;
-
 use super::Statistics;
 use super::facts::{AccessFact, CallFact, Region};
 use super::state::Kind;
@@ -44,8 +42,6 @@ pub(crate) struct Observed {
     pub(crate) arena_alu: Vec<Option<bool>>,
     /// Calls.
     pub(crate) call: Vec<Option<CallFact>>,
-    /// Targets of calls through registers; `None`: several.
-    targets: BTreeMap<InsnId, Option<Callee>>,
     /// Bytes of stack used by each subprogram.
     pub(crate) stack_depth: Vec<u32>,
     /// Global subprograms that were called.
@@ -68,7 +64,6 @@ impl Observed {
             zero_stack: vec![false; subs],
             arena_alu: vec![None; insns],
             call: vec![None; insns],
-            targets: BTreeMap::new(),
             stack_depth: vec![0; subs],
             called: vec![false; subs],
             entered: vec![false; subs],
@@ -106,12 +101,10 @@ impl Observed {
 
     /// A call through a register, already noted, went there.
     pub(crate) fn target(&mut self, at: InsnId, target: Callee) {
-        let many = self.targets.entry(at).or_insert(Some(target));
-        if *many != Some(target) {
-            *many = None;
-        }
-        if let Some(call) = &mut self.call[at.index()] {
-            call.target = *many;
+        if let Some(call) = &mut self.call[at.index()]
+            && !call.targets.contains(&target)
+        {
+            call.targets.push(target);
         }
     }
 
@@ -129,8 +122,10 @@ impl Observed {
                 if seen.stack_key != fact.stack_key {
                     seen.stack_key = None;
                 }
-                if seen.callback != fact.callback {
-                    seen.callback = None;
+                for callback in fact.callbacks {
+                    if !seen.callbacks.contains(&callback) {
+                        seen.callbacks.push(callback);
+                    }
                 }
                 seen.stack_escapes |= fact.stack_escapes;
                 for (list, new) in

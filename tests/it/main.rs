@@ -20,6 +20,7 @@ mod fuzz;
 mod fuzzing;
 #[path = "../random/mod.rs"]
 mod generator;
+mod jumps;
 #[cfg(feature = "kernel")]
 mod kernel;
 #[cfg(feature = "jit")]

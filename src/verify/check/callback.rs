@@ -34,7 +34,7 @@ impl Verifier<'_> {
         callback: usize,
         mut call: CallState,
     ) -> Check<Next> {
-        call.fact.callback = Some(self.program.subprograms[callback].entry);
+        call.fact.callbacks = vec![self.program.subprograms[callback].entry];
         call.fact.stack_escapes = true;
         self.observed.entered[callback] = true;
         match helper.id {
