@@ -91,12 +91,13 @@ pub(super) fn globals(externs: &[Extern], map: MapSlot, globals: &mut Vec<Global
 
 impl Object {
     /// Fills in kernel configuration values: `config` is the text of a kernel's configuration (`CONFIG_X=y`
-    /// lines), `version` its `KERNEL_VERSION` (`major << 16 | minor << 8 | patch`).
+    /// lines), `version` its `KERNEL_VERSION` (`major << 16 | minor << 8 | patch`). What is set already stays.
     pub fn apply_kernel_config(&mut self, config: &str, version: u32) {
         let Some(btf) = self.btf.clone() else { return };
         let wanted: Vec<(String, u32, TypeId)> = self
             .externs
             .iter()
+            .filter(|symbol| !symbol.set)
             .filter_map(|symbol| match symbol.kind {
                 ExternKind::Kconfig { size, .. } => {
                     Some((symbol.name.clone(), size, TypeId(symbol.btf_type)))

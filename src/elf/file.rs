@@ -192,7 +192,8 @@ fn check_header(bytes: &[u8]) -> Result<(), ElfError> {
     }
     let header = FileHeader64::<LittleEndian>::parse(bytes).map_err(self::not_elf)?;
     let machine = header.e_machine(LittleEndian).0;
-    if machine != MACHINE {
+    // Compilers from before eBPF had a number wrote 0.
+    if machine != MACHINE && machine != 0 {
         return Err(ElfError::WrongMachine { machine });
     }
     let kind = header.e_type(LittleEndian).0;

@@ -1,7 +1,8 @@
 //! Maps defined by structures of numbers: the symbols of sections `maps` and `maps/…`.
 //!
 //! The structure starts with type, key size, value size, capacity and flags; the first four suffice. Loaders
-//! appended fields of their own (ids, pinning paths), which are reported and otherwise ignored.
+//! appended fields of their own. Two layouts that name inner maps are told by their size ([`Layout`]); what else
+//! stands behind the flags is reported and otherwise ignored.
 #![forbid(unsafe_code)]
 
 use std::collections::HashMap;
@@ -11,14 +12,28 @@ use beelift_runtime::map::{MapFlags, MapKind};
 
 use super::file::{File, SymbolType};
 use super::maps::finish;
-use super::{ElfError, Warning};
+use super::{ElfError, MapEntry, Warning};
 use crate::btf::{Btf, Members};
+use crate::isa::MapSlot;
 
 /// A map and where it is defined.
 pub(super) struct Found {
     pub(super) def: MapDef,
     pub(super) section: usize,
     pub(super) offset: u64,
+    layout: Layout,
+}
+
+/// What follows the flags.
+#[derive(Clone, Copy)]
+enum Layout {
+    /// Nothing, or nothing known.
+    Plain,
+    /// 28 bytes, as in the kernel's samples: the inner map by its number in the section, and the memory node.
+    Numbered { inner: u32 },
+    /// 36 bytes, as tc loads them: maps have identities, an outer map says which map is its inner one, and an inner
+    /// map at which index of the outer one it stands.
+    Identified { id: u32, inner: u32, index: u32 },
 }
 
 /// Reads the definitions.
@@ -53,18 +68,61 @@ pub(super) fn read(
                     section.error(symbol.value, format!("map {} lies outside of the section", symbol.name))
                 );
             };
-            let mut def = definition(&symbol.name, bytes, warnings)?;
+            let (mut def, layout) = definition(&symbol.name, bytes, warnings)?;
             if let Some(btf) = btf {
                 annotate(&mut def, btf, &annotations);
                 finish(&mut def, btf);
             }
-            found.push(Found { def, section: number, offset: symbol.value });
+            found.push(Found { def, section: number, offset: symbol.value, layout });
         }
+    }
+    for outer in 0..found.len() {
+        let inner = inner_of(&found, outer).map(|inner| found[inner].def.clone());
+        found[outer].def.inner = inner.map(Box::new);
     }
     Ok(found)
 }
 
-fn definition(name: &str, bytes: &[u8], warnings: &mut Vec<Warning>) -> Result<MapDef, ElfError> {
+/// Which map is the pattern of the elements of a map of maps.
+fn inner_of(found: &[Found], outer: usize) -> Option<usize> {
+    let Found { def, section, layout, .. } = &found[outer];
+    if !holds_maps(def.kind) {
+        return None;
+    }
+    let inner = match *layout {
+        Layout::Plain => return None,
+        Layout::Numbered { inner } => {
+            let mut here = (0..found.len()).filter(|&index| found[index].section == *section);
+            here.nth(inner as usize)?
+        }
+        Layout::Identified { inner: 0, .. } => return None,
+        Layout::Identified { inner: wanted, .. } => found
+            .iter()
+            .position(|map| matches!(map.layout, Layout::Identified { id, .. } if id == wanted))?,
+    };
+    (!holds_maps(found[inner].def.kind)).then_some(inner)
+}
+
+fn holds_maps(kind: MapKind) -> bool {
+    matches!(kind, MapKind::ArrayOfMaps | MapKind::HashOfMaps)
+}
+
+/// Which maps stand in maps of maps from the start. `slot_of` are the maps' own numbers.
+pub(super) fn entries(found: &[Found], slot_of: impl Fn(usize) -> MapSlot) -> Vec<(MapSlot, MapEntry)> {
+    let mut entries = Vec::new();
+    for outer in 0..found.len() {
+        let (Some(pattern), 4) = (inner_of(found, outer), found[outer].def.key_size) else { continue };
+        // An index that is no index says that the map is only the pattern.
+        if let Layout::Identified { index, .. } = found[pattern].layout
+            && index < found[outer].def.max_entries
+        {
+            entries.push((slot_of(outer), MapEntry::Map { index, map: slot_of(pattern) }));
+        }
+    }
+    entries
+}
+
+fn definition(name: &str, bytes: &[u8], warnings: &mut Vec<Warning>) -> Result<(MapDef, Layout), ElfError> {
     let error = |what: String| ElfError::Map { map: name.to_owned(), what };
     let word = |index: usize| {
         let bytes = bytes.get(index * 4..index * 4 + 4)?;
@@ -76,12 +134,30 @@ fn definition(name: &str, bytes: &[u8], warnings: &mut Vec<Warning>) -> Result<M
     let kind = MapKind::from_id(kind).ok_or_else(|| error(format!("map type {kind} is unknown")))?;
     let mut def = MapDef::new(name, kind, key, value, entries);
     def.flags = MapFlags::from_bits_retain(word(4).unwrap_or(0));
-    let rest = bytes.get(20..).unwrap_or(&[]);
-    if rest.iter().any(|&byte| byte != 0) {
-        let bytes = u32::try_from(rest.len()).unwrap_or(u32::MAX);
+    let at = |index| word(index).unwrap_or(0);
+    let layout = match bytes.len() {
+        28 => Layout::Numbered { inner: at(5) },
+        36 => Layout::Identified { id: at(5), inner: at(7), index: at(8) },
+        _ => Layout::Plain,
+    };
+    let mut unknown = bytes.get(20..).unwrap_or(&[]);
+    match layout {
+        Layout::Numbered { .. } if def.flags.contains(MapFlags::NUMA_NODE) || holds_maps(kind) => {
+            def.numa_node = at(6);
+            unknown = &[];
+        }
+        // A place for pinning is the only one of its fields that has no effect here.
+        Layout::Identified { .. } => unknown = bytes.get(24..28).unwrap_or(&[]),
+        Layout::Plain | Layout::Numbered { .. } => {}
+    }
+    if holds_maps(kind) && def.value_size == 0 {
+        def.value_size = 4;
+    }
+    if unknown.iter().any(|&byte| byte != 0) {
+        let bytes = u32::try_from(unknown.len()).unwrap_or(u32::MAX);
         warnings.push(Warning::LongMapDefinition { map: name.to_owned(), bytes });
     }
-    Ok(def)
+    Ok((def, layout))
 }
 
 /// `struct ____btf_map_NAME { key; value }` tells the types of a map.

@@ -120,7 +120,11 @@ impl Reader<'_> {
                 "pinning" => match self.number(member.name, member.of)? {
                     0 => {}
                     1 => def.pin_by_name = true,
-                    other => return Err(self.error(format!("pinning {other} is neither 0 nor 1"))),
+                    // Loaders have policies of their own behind other numbers.
+                    other => self.warnings.push(Warning::UnknownMapAttribute {
+                        map: self.map.to_owned(),
+                        attribute: format!("pinning = {other}"),
+                    }),
                 },
                 "key_size" => {
                     def.key_size = self.same("key", def.key_size, self.number("key_size", member.of)?)?

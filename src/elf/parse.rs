@@ -53,7 +53,10 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Object, ElfError> {
         }
     }
     defs.extend(typed.into_iter().map(|map| map.def));
-    for map in legacy::read(&file, btf, &mut warnings)? {
+    let first_legacy = defs.len();
+    let untyped = legacy::read(&file, btf, &mut warnings)?;
+    entries.extend(legacy::entries(&untyped, |index| slot(first_legacy + index)));
+    for map in untyped {
         targets.maps.insert((map.section, map.offset), slot(defs.len()));
         defs.push(map.def);
     }
@@ -228,13 +231,17 @@ fn tail_call_tags(btf: &Btf, defs: &[MapDef]) -> Vec<(MapSlot, MapEntry)> {
 
 fn programs(code: &[CodeSection], btf: Option<&Btf>, warnings: &mut Vec<Warning>) -> Vec<ProgramDef> {
     let mut programs = Vec::new();
+    let common = common_type(code);
     for section in code {
         let matched = section::find(&section.name);
         for function in section.functions.iter().filter(|function| function.program) {
             let by_context = || btf.and_then(|btf| type_of_context(btf, function.btf_func));
             let (prog_type, guessed) = match &matched {
                 Some(matched) => (Some(matched.prog_type), matched.guessed),
-                None => (by_context(), true),
+                None => {
+                    let tc = || section::is_tail_call_target(&section.name).then_some(ProgramType::SchedCls);
+                    (by_context().or(common).or_else(tc), true)
+                }
             };
             match prog_type {
                 None => warnings.push(Warning::UnknownSection {
@@ -263,6 +270,16 @@ fn programs(code: &[CodeSection], btf: Option<&Btf>, warnings: &mut Vec<Warning>
         }
     }
     programs
+}
+
+/// The type of all programs whose sections tell one, if it is the same: what the object was written for.
+fn common_type(code: &[CodeSection]) -> Option<ProgramType> {
+    let with_programs =
+        code.iter().filter(|section| section.functions.iter().any(|function| function.program));
+    let mut types =
+        with_programs.filter_map(|section| section::find(&section.name)).map(|found| found.prog_type);
+    let first = types.next()?;
+    types.all(|other| other == first).then_some(first)
 }
 
 /// The program type that takes such a context, where only one common type does.

@@ -180,6 +180,8 @@ const TABLE: &[Row] = &[
     row("filter", Prefix, SocketFilter, 0, 0),
     row("socket_filter", Prefix, SocketFilter, 0, 0),
     row("cls", Prefix, SchedCls, 0, 0),
+    row("from-", Prefix, SchedCls, 0, 0),
+    row("to-", Prefix, SchedCls, 0, 0),
 ];
 
 /// What a section name says, or `None` when it says nothing.
@@ -212,6 +214,16 @@ pub fn find(section: &str) -> Option<SectionMatch> {
     Some(matched(longest, (!rest.is_empty()).then_some(rest), true))
 }
 
+/// `2/7`: how tc names what it puts at index 7 of the program array with identity 2.
+#[must_use]
+pub fn is_tail_call_target(section: &str) -> bool {
+    let number = |text: &str| match text.strip_prefix("0x") {
+        Some(digits) => u32::from_str_radix(digits, 16).is_ok(),
+        None => text.parse::<u32>().is_ok(),
+    };
+    section.split_once('/').is_some_and(|(array, index)| number(array) && number(index))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -242,9 +254,12 @@ mod tests {
         check("tracepoint/a/b", Tracepoint, 0, 0, Some("a/b"), false);
         check("fentry.s/f", Tracing, 24, SLEEPABLE, Some("f"), false);
         check("cgroup_skb/ingress", CgroupSkb, 0, 0, None, false);
+        check("from-netdev", SchedCls, 0, 0, Some("netdev"), true);
         check("socket1", SocketFilter, 0, 0, Some("1"), true);
         check("struct_ops.s/init", StructOps, 0, SLEEPABLE, Some("init"), false);
         assert_eq!(find("nonsense"), None);
+        assert!(is_tail_call_target("2/7") && is_tail_call_target("1/0x1010"));
+        assert!(!is_tail_call_target("2/x") && !is_tail_call_target("2"));
         assert_eq!(find(""), None);
     }
 }

@@ -261,7 +261,7 @@ fn text_runs_behind_a_prologue() {
     assert_eq!(program.subprograms.len(), 1);
     let text = listing(&program.insns, &program.pcs, &Numbers);
     let first: Vec<_> = text.lines().take(3).map(str::trim).collect();
-    assert!(first[0].contains("map[3]"), "{first:?}");
+    assert!(first[0].contains("map[6]"), "{first:?}");
     Cfg::build(&program).unwrap();
 }
 
