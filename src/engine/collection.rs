@@ -7,15 +7,16 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use beelift_runtime::map::{MapError, MapHandle as RuntimeHandle, MapOfMaps};
+use beelift_runtime::map::{MapError, MapHandle as RuntimeHandle};
 
 use super::error::Error;
 use super::maps::MapHandle;
 use super::program::{Body, Loaded};
+use super::user_maps::{names_map, put_map, used};
 use super::{Choice, Engine};
 use crate::elf::{MapEntry, Object};
 use crate::interp::InterpProgram;
-use crate::isa::{Const64, Insn, MapSlot};
+use crate::isa::MapSlot;
 use crate::link::{self, LinkOptions, Program};
 use crate::verify::{self, Failure, Verified};
 
@@ -140,7 +141,7 @@ impl Engine {
     pub fn load_verified(&self, verified: &Verified) -> Result<Collection, Error> {
         let program = verified.program();
         let user = || {
-            let maps = self.create_maps(program)?;
+            let maps = self.create_maps(program, |slot| names_map(program, slot))?;
             let loaded = self.load_proven(verified, LoadTimes::default(), &maps)?;
             self.collect(vec![loaded], &maps, &[])
         };
@@ -206,8 +207,8 @@ impl Engine {
         entries: &[(MapSlot, MapEntry)],
     ) -> Result<Collection, Error> {
         let Some((first, _)) = programs.first() else { return Ok(Collection::empty()) };
-        let maps = self.create_maps(first)?;
-        for (slot, entry) in entries {
+        let maps = self.create_maps(first, |slot| used(&programs, entries, slot))?;
+        for (slot, entry) in entries.iter().filter(|(slot, _)| used(&programs, entries, *slot)) {
             let outer = &maps[slot.0 as usize]; // u32 to usize
             match entry {
                 MapEntry::Map { index, map } => {
@@ -253,22 +254,6 @@ impl Engine {
             }
         }
         Ok(Collection { programs, maps: handles, fallback: None, running_timers: Mutex::default() })
-    }
-
-    fn create_maps(&self, program: &Program) -> Result<Arc<[Box<RuntimeHandle>]>, Error> {
-        use beelift_runtime::map::CreateError;
-        program
-            .maps
-            .iter()
-            .map(|def| match beelift_runtime::map::create(def, self.shared.cpus.count()) {
-                Ok(map) => Ok(Box::new(RuntimeHandle::new(map))),
-                Err(CreateError::Unsupported { .. }) => Err(Error::Unsupported {
-                    program: program.name.clone(),
-                    what: format!("map `{}` of type {}", def.name, def.kind),
-                }),
-                Err(error) => Err(Error::CreateMap { map: def.name.clone(), message: error.to_string() }),
-            })
-            .collect()
     }
 
     fn load_one(
@@ -453,9 +438,7 @@ fn with_targets(
         let mut targets: Vec<&str> = Vec::new();
         for (slot, entry) in object.map_entries() {
             let MapEntry::Program { program: target, .. } = entry else { continue };
-            let uses =
-                |insn: &Insn| matches!(insn, Insn::Const { value: Const64::Map(map), .. } if map == slot);
-            if program.insns.iter().any(uses) {
+            if names_map(program, *slot) {
                 targets.push(target);
             }
         }
@@ -466,14 +449,6 @@ fn with_targets(
         }
     }
     Ok(programs)
-}
-
-/// Puts a map into an element of a map of maps.
-fn put_map(outer: &RuntimeHandle, index: u32, inner: &RuntimeHandle) -> Result<(), Error> {
-    let failed =
-        |error| Error::Map { map: outer.map.def().name.clone(), operation: "initial contents", error };
-    let maps = outer.map.as_any().downcast_ref::<MapOfMaps>().ok_or(failed(MapError::Invalid))?;
-    maps.set(&index.to_ne_bytes(), Arc::clone(&inner.map), 0).map_err(failed)
 }
 
 /// Puts a map or program into an element of a kernel map.

@@ -14,6 +14,7 @@ mod program;
 mod record;
 mod tail;
 mod timers;
+mod user_maps;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;

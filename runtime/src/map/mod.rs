@@ -9,6 +9,7 @@
 //! [`user`], which check permissions and arguments as `bpf(2)` does before they reach the kind of map.
 #![forbid(unsafe_code)]
 
+mod absent;
 pub mod arena;
 mod array;
 mod bloom;
@@ -34,6 +35,7 @@ use std::sync::Arc;
 
 use crate::mem::{Bytes, BytesMut, Slab};
 
+pub use absent::absent;
 pub use bloom::BloomMap;
 pub use create::create;
 pub use def::{InlineLookup, MapDef, MapFlags, MapKind, SpecialField, SpecialKind};
