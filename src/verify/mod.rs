@@ -155,6 +155,11 @@ fn prove(
     }
     let structure = Structure::build(program, |insn| loop_point(&tables, insn))
         .map_err(|(at, reason)| report::rejected(program, at, reason))?;
+    if options.policy.linux_instructions
+        && let Some((at, what)) = abnormal_return(program)
+    {
+        return Err(report::rejected(program, at, Reason::AbnormalReturn { what }).into());
+    }
     let liveness = Liveness::solve(program, &structure, |callee| tables.argument_count(callee));
     tables.prototypes = (0..program.subprograms.len()).map(|sub| Prototype::of(program, sub)).collect();
     for &sub in &structure.bottom_up {
@@ -199,6 +204,22 @@ fn check_exception_callback(program: &Program, tables: &Tables<'_>, callback: us
         Ok(_) => Err(refuse("it must take one number")),
         Err(Problem::Refused(what) | Problem::Unknown(what)) => Err(refuse(what)),
     }
+}
+
+/// Tail calls and packet loads that fail return from the function they are in, with a number: Linux wants types to
+/// say that the function has such a result.
+fn abnormal_return(program: &Program) -> Option<(InsnId, &'static str)> {
+    let typed = program.subprograms.iter().all(|sub| sub.btf_func != 0);
+    let leaves = |insn: &Insn| {
+        if matches!(insn, Insn::Call(Callee::Helper(TAIL_CALL))) {
+            return Some("a tail call");
+        }
+        matches!(insn, Insn::LegacyPacket { .. }).then_some("a load from the packet")
+    };
+    (1..program.subprograms.len())
+        .filter(|&sub| !(typed && prototype::returns_number(program, sub)))
+        .flat_map(|sub| program.subprograms[sub].entry.index()..program.subprograms[sub].end.index())
+        .find_map(|at| leaves(&program.insns[at]).map(|what| (InsnId(at as u32), what))) // counted in 32 bits
 }
 
 /// Where loops through calls are closed.

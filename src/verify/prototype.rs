@@ -73,6 +73,15 @@ impl Prototype {
     }
 }
 
+/// Whether the types say that a subprogram returns a number.
+pub(crate) fn returns_number(program: &Program, subprogram: usize) -> bool {
+    let Some(btf) = program.btf.as_deref() else { return false };
+    let func = btf.get(TypeId(program.subprograms[subprogram].btf_func)).map(|ty| ty.kind);
+    let Some(Kind::Func { proto, .. }) = func else { return false };
+    let Kind::FuncProto { ret, .. } = btf.type_at(proto).kind else { return false };
+    is_number(btf, btf.resolve(ret))
+}
+
 /// What is wrong with a prototype.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Problem {

@@ -103,6 +103,26 @@ impl<'a> Tables<'a> {
     pub(crate) fn inner(&self, map: MapRef) -> Option<MapRef> {
         self.inner[map.0 as usize]
     }
+    /// Whether the elements of a map are sockets: a program gives one where other maps take bytes.
+    pub(crate) fn holds_sockets(&self, map: MapRef) -> bool {
+        matches!(self.map(map).kind, MapKind::Sockmap | MapKind::Sockhash)
+    }
+    /// Whether the program may put sockets into such a map (or take them out): the helper is `update`, else
+    /// `delete`. Not where a socket may be locked.
+    pub(crate) fn may_change_sockets(&self, update: bool) -> bool {
+        use ProgramType as P;
+        let unlocked = matches!(
+            self.program_type,
+            P::SocketFilter
+                | P::SchedCls
+                | P::SchedAct
+                | P::Xdp
+                | P::SkReuseport
+                | P::FlowDissector
+                | P::SkLookup
+        );
+        unlocked || (self.program_type == P::SockOps && !update)
+    }
     /// Type of the program.
     pub(crate) fn program_type(&self) -> ProgramType {
         self.program_type

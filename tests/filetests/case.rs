@@ -7,6 +7,8 @@
 //! * `; test refuse: decode kernel`: there is no body; the bytes of each `refuse` line are no program.
 //! * `; test verify: beelift kernel`: the program is accepted or rejected, as the `verify` line says.
 //! * `; type: NAME`: program type as bpftool spells it, `syscall` if left out.
+//! * `; program flags: N`: `prog_flags`; `; attach type: N`: `expected_attach_type`; 0 if left out.
+//! * `; policy: NAME`: our verifier's policy, `user` if left out.
 //! * `; case WORD… -> RESULT`: a run on a context of 64-bit words. A result is r0, followed by `|` and the words
 //!   after the run where they changed; or `trap` and why.
 //! * `; cross WORD… -> hash …`: a run for every pair of the words and a third word 0, judged by a hash of all results.
@@ -22,6 +24,7 @@ use std::path::{Path, PathBuf};
 
 use beelift::isa::{Slot, decode};
 use beelift::link::Program;
+use beelift::verify::Policy;
 use beelift_runtime::ctx::ProgramType;
 
 use crate::engines::{Engine, Input, Outcome, Session};
@@ -44,6 +47,8 @@ pub(crate) struct CaseFile {
     pub(crate) tests: Vec<Test>,
     program_type: ProgramType,
     program_flags: u32,
+    attach_type: u32,
+    policy: Policy,
     expectations: Vec<Expectation>,
 }
 
@@ -69,6 +74,8 @@ impl CaseFile {
             tests: Vec::new(),
             program_type: ProgramType::Syscall,
             program_flags: 0,
+            attach_type: 0,
+            policy: Policy::USER,
             expectations: Vec::new(),
         };
         for (number, line) in source.lines().enumerate() {
@@ -102,6 +109,13 @@ impl CaseFile {
         } else if let Some(name) = header.strip_prefix("type:") {
             let known = ProgramType::ALL.iter().find(|known| known.name() == name.trim());
             self.program_type = *known.ok_or_else(|| format!("unknown program type {name}"))?;
+        } else if let Some(name) = header.strip_prefix("policy:") {
+            let known = Policy::by_name(name.trim());
+            self.policy = known.ok_or_else(|| format!("unknown policy {name}"))?;
+        } else if let Some(flags) = header.strip_prefix("program flags:") {
+            self.program_flags = flags.trim().parse().map_err(|_| format!("flags are no number: {flags}"))?;
+        } else if let Some(number) = header.strip_prefix("attach type:") {
+            self.attach_type = number.trim().parse().map_err(|_| format!("it is no number: {number}"))?;
         } else if let Some((left, right)) = header.split_once("->") {
             let (kind, arguments) = left.trim().split_once(' ').unwrap_or((left.trim(), ""));
             let (inputs, slots) = match kind {
@@ -126,6 +140,7 @@ impl CaseFile {
         let mut program =
             Program::assemble(self.program_type, &self.source, helper).map_err(|error| error.to_string())?;
         program.prog_flags = self.program_flags;
+        program.attach_type = self.attach_type;
         Ok(program)
     }
 
@@ -145,7 +160,7 @@ impl CaseFile {
                 let first = expectation.right.split(' ').next().unwrap_or_default();
                 (crate::engines::kernel_verdict(&program)?, first.to_owned())
             } else {
-                (crate::engines::verdict(&program), expectation.right.clone())
+                (crate::engines::verdict(&program, self.policy), expectation.right.clone())
             };
             // Behind our own verdict stands what it is about.
             let verdict = found.lines().next().unwrap_or_default();
@@ -236,7 +251,7 @@ impl CaseFile {
                 if !self.tests.contains(&Test::Verify(Engine::Interp)) {
                     continue; // Only the kernel's verdict is asked for.
                 }
-                let found = crate::engines::verdict(&self.program()?);
+                let found = crate::engines::verdict(&self.program()?, self.policy);
                 found.lines().next().unwrap_or_default().to_owned()
             } else if expectation.inputs.is_empty() {
                 refusal(&expectation.slots)

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use beelift::interp::InterpProgram;
 use beelift::isa::Slot;
 use beelift::link::{Program, Trap};
+use beelift::verify::Policy;
 use beelift_runtime::abi::{ExecContext, Host};
 use beelift_runtime::ctx::{Context, MemoryContext, Packet, ProgramType, RawContext, SkbContext, XdpContext};
 use beelift_runtime::environment::FixedEnvironment;
@@ -186,9 +187,9 @@ fn words_of(bytes: &[u8]) -> Vec<u64> {
 }
 
 /// What our verifier says: `accept`, or `reject` with the code of the reason; then, in further lines, the details.
-pub(crate) fn verdict(program: &Program) -> String {
+pub(crate) fn verdict(program: &Program, policy: Policy) -> String {
     use beelift::verify::{Failure, Options, verify};
-    match verify(program.clone(), &Options::default()) {
+    match verify(program.clone(), &Options::with_policy(policy)) {
         Ok(_) => "accept".to_owned(),
         Err(Failure::Rejected(rejected)) => format!("reject {}\n{rejected}", rejected.reason.code()),
         Err(error) => format!("unsupported\n{error}"),
@@ -268,7 +269,7 @@ mod jit {
 mod kernel {
     use super::*;
     use beelift::kernel::oracle::{self, Fixed, Oracle};
-    use beelift::kernel::{KernelProgram, LogLevel, OsError, RawProgram};
+    use beelift::kernel::{self, KernelProgram, LoadOptions, LogLevel, MapSetOptions, OsError, RawProgram};
 
     pub(super) fn load(program: &Program) -> Result<Oracle, OsError> {
         Oracle::load(program, &Fixed::of(&FixedEnvironment::default()))
@@ -290,7 +291,10 @@ mod kernel {
     }
 
     pub(super) fn verdict(program: &Program) -> Result<String, String> {
-        match load(program) {
+        let maps = kernel::create_maps(&program.maps, MapSetOptions::default());
+        // An oracle would want to run the program, too.
+        let loaded = maps.and_then(|maps| KernelProgram::load(program, &maps, LoadOptions::default()));
+        match loaded {
             Ok(_) => Ok("accept".to_owned()),
             Err(error) if error.log.is_some() => Ok("reject".to_owned()),
             Err(error) => Err(error.to_string()),

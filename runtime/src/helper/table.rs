@@ -354,7 +354,7 @@ pub(super) fn proto_for(helper: &Helper, program_type: ProgramType) -> Proto {
     use ProgramType as P;
     let first = match (helper.id, program_type) {
         // get_socket_cookie
-        (46, P::Tracing | P::Syscall) => BTF_SOCK0,
+        (46, P::Tracing | P::Syscall | P::SkReuseport) => BTF_SOCK0,
         // setsockopt, getsockopt
         (49 | 57, P::CgroupSockopt | P::StructOps | P::Lsm) => BTF_SOCK,
         // xdp_get_buff_len

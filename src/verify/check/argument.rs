@@ -122,6 +122,9 @@ impl Verifier<'_> {
             ArgKind::MapValueOrNull if register.is_null() => Ok(()),
             ArgKind::MapValue | ArgKind::MapValueOrNull | ArgKind::MapValueUninit => {
                 let Some((map, _)) = call.map else { return Err(Reason::NoMapArgument { reg }.into()) };
+                if self.tables.holds_sockets(map) {
+                    return self.socket_argument(reg, &register, SockArgument::Btf);
+                }
                 let size = self.tables.map(map).value_size;
                 let uninit = kind == ArgKind::MapValueUninit;
                 let access = if uninit { MemAccess::WriteUninit } else { MemAccess::Read };
@@ -180,22 +183,26 @@ impl Verifier<'_> {
             }
             ArgKind::SpinLock => self.spin_lock(reg, &register, helper.id == id::SPIN_LOCK),
             ArgKind::Sock { nullable: true, .. } if register.is_null() => Ok(()),
-            ArgKind::Sock { kind: wanted, .. } => match register.kind {
-                Kind::Socket(kind)
-                    if !register.nullable && (wanted != SockArgument::Full || kind == SockKind::Socket) =>
-                {
-                    context::unmodified(&register)
-                }
-                Kind::Object(..) if wanted == SockArgument::Btf => {
-                    Err(Stop::Unsupported("kernel sockets".to_owned()))
-                }
-                _ => Err(self.expected(reg, "a socket", &register)),
-            },
+            ArgKind::Sock { kind: wanted, .. } => self.socket_argument(reg, &register, wanted),
             ArgKind::Timer => self.timer(reg, &register, call),
             ArgKind::Dynptr { role, kind } => self.dynptr_argument(reg, &register, role, kind, call),
             ArgKind::BtfId { .. } | ArgKind::Kptr | ArgKind::PercpuBtfId => {
                 Err(Stop::Unsupported(helper.name.to_owned()))
             }
+        }
+    }
+
+    fn socket_argument(&self, reg: Reg, register: &Register, wanted: SockArgument) -> Check {
+        match register.kind {
+            Kind::Socket(kind)
+                if !register.nullable && (wanted != SockArgument::Full || kind == SockKind::Socket) =>
+            {
+                context::unmodified(register)
+            }
+            Kind::Object(..) if wanted == SockArgument::Btf => {
+                Err(Stop::Unsupported("kernel sockets".to_owned()))
+            }
+            _ => Err(self.expected(reg, "a socket", register)),
         }
     }
 
@@ -281,10 +288,13 @@ impl Verifier<'_> {
         zero_allowed: bool,
         call: &mut CallState,
     ) -> Check {
-        if span.size == 0 {
-            return if zero_allowed { Ok(()) } else { Err(Reason::SizeZero { reg: span.reg }.into()) };
+        if span.size == 0 && !zero_allowed {
+            return Err(Reason::SizeZero { reg: span.reg }.into());
         }
         let (low, high) = self.stack_span(frame, register, span)?;
+        if span.size == 0 {
+            return Ok(());
+        }
         if self.overlaps_dynptr(frame, low, high) {
             return Err(Reason::ObjectAccess { reg: span.reg }.into());
         }
@@ -331,14 +341,14 @@ impl Verifier<'_> {
             }
             Kind::Stack(frame) => {
                 let frame = usize::from(frame);
-                if span.size == 0 {
-                    return if zero_allowed {
-                        Ok(())
-                    } else {
-                        Err(Reason::SizeZero { reg: span.reg }.into())
-                    };
+                if span.size == 0 && !zero_allowed {
+                    return Err(Reason::SizeZero { reg: span.reg }.into());
                 }
+                // Nothing must be nowhere else, either.
                 let (low, high) = self.stack_span(frame, register, span)?;
+                if low == high {
+                    return Ok(());
+                }
                 self.stack_range(frame, low, high, span, access)?;
                 if frame == self.state.depth() {
                     let range = (low as i32, (high - low) as u32); // inside the frame
@@ -433,7 +443,8 @@ impl Verifier<'_> {
         let wanted = super::format::conversions(text).ok_or_else(bad)?;
         let given = self.state.register(Reg::R5).value.constant().ok_or_else(bad)?;
         let _ = call;
-        if given % 8 != 0 || given / 8 != wanted as u64 {
+        // Arguments that no conversion takes do no harm.
+        if given / 8 < wanted as u64 {
             return Err(bad());
         }
         Ok(())

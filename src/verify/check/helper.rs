@@ -18,7 +18,10 @@ use beelift_runtime::map::MapFlags;
 /// Numbers of helpers with rules of their own.
 pub(super) mod id {
     pub(crate) const LOOKUP: u32 = 1;
+    pub(crate) const UPDATE: u32 = 2;
+    pub(crate) const DELETE: u32 = 3;
     pub(crate) const TAIL_CALL: u32 = 12;
+    pub(crate) const GET_LISTENER_SOCK: u32 = 98;
     pub(crate) const GET_LOCAL_STORAGE: u32 = 81;
     pub(crate) const SPIN_LOCK: u32 = 93;
     pub(crate) const SPIN_UNLOCK: u32 = 94;
@@ -174,6 +177,17 @@ impl Verifier<'_> {
                 }
             }
             id::SNPRINTF => self.format_string(call),
+            id::UPDATE | id::DELETE => {
+                let Some((map, _)) = call.map.filter(|(map, _)| self.tables.holds_sockets(*map)) else {
+                    return Ok(());
+                };
+                if self.tables.may_change_sockets(helper.id == id::UPDATE) {
+                    return Ok(());
+                }
+                let def = self.tables.map(map);
+                let (map, kind) = (def.name.clone(), def.kind);
+                Err(Reason::MapKindForHelper { map, kind, name: helper.name }.into())
+            }
             _ => Ok(()),
         }
     }
@@ -278,8 +292,8 @@ impl Verifier<'_> {
             let object = self.acquire();
             result.id = object;
             result.object = object;
-        } else if matches!(result.kind, Kind::Socket(_)) {
-            // The result of a cast lives as long as its argument.
+        } else if matches!(result.kind, Kind::Socket(_)) && helper.id != id::GET_LISTENER_SOCK {
+            // The result of a cast lives as long as its argument; a listener is another socket.
             result.object = call.object;
         }
         result

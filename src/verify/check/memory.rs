@@ -11,6 +11,15 @@ use crate::verify::report::Reason;
 use crate::verify::state::{Kind, MapRef, MemFlags, Register};
 use beelift_runtime::map::{MapFlags, SpecialKind};
 
+/// Bytes of `struct bpf_flow_keys`.
+const FLOW_KEYS: u64 = 56;
+
+/// `BPF_F_STRICT_ALIGNMENT` of `prog_flags`.
+const STRICT_ALIGNMENT: u32 = 1;
+
+/// Where a packet starts after an aligned address (`NET_IP_ALIGN`).
+const HEADER_START: i32 = 2;
+
 /// What is done.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Access {
@@ -52,7 +61,7 @@ impl Verifier<'_> {
         atomic: bool,
     ) -> Check<Register> {
         let span = Span { reg, off: i32::from(off), size: size.bytes() };
-        alignment(pointer, span, atomic)?;
+        self.alignment(pointer, span, atomic)?;
         let unknown = Register::scalar(Scalar::loaded(size, sign));
         let loaded = match pointer.kind {
             _ if pointer.nullable => return Err(invalid(reg, pointer)),
@@ -111,7 +120,11 @@ impl Verifier<'_> {
                 self.observe(Region::Memory, pointer, span);
                 unknown
             }
-            Kind::FlowKeys => return Err(Stop::Unsupported("flow keys".to_owned())),
+            Kind::FlowKeys => {
+                region(pointer, span, FLOW_KEYS, false)?;
+                self.observe(Region::Memory, pointer, span);
+                unknown
+            }
             Kind::Object(..) => return Err(Stop::Unsupported("loads from kernel objects".to_owned())),
             Kind::Arena => {
                 self.arena_access();
@@ -137,7 +150,7 @@ impl Verifier<'_> {
         atomic: bool,
     ) -> Check {
         let span = Span { reg, off: i32::from(off), size: size.bytes() };
-        alignment(pointer, span, atomic)?;
+        self.alignment(pointer, span, atomic)?;
         let leak = value.as_ref().is_some_and(|(_, value)| self.leaks(value));
         let guard = |leak: bool| -> Check {
             if leak {
@@ -178,7 +191,11 @@ impl Verifier<'_> {
                 self.observe(Region::Packet, pointer, span);
             }
             Kind::Socket(_) => return Err(Reason::ReadOnly { kind: "socket" }.into()),
-            Kind::FlowKeys => return Err(Stop::Unsupported("flow keys".to_owned())),
+            Kind::FlowKeys => {
+                guard(leak)?;
+                region(pointer, span, FLOW_KEYS, false)?;
+                self.observe(Region::Memory, pointer, span);
+            }
             Kind::Object(..) => return Err(Stop::Unsupported("stores to kernel objects".to_owned())),
             Kind::Arena => {
                 guard(leak)?;
@@ -275,6 +292,21 @@ impl Verifier<'_> {
         self.observed.access(self.at, region, aligned);
     }
 
+    /// Stack accesses are aligned always (spills rely on it), atomics everywhere but in arenas, where nobody knows, and
+    /// all others if policy or program ask for it.
+    fn alignment(&self, pointer: &Register, span: Span, atomic: bool) -> Check {
+        let asked = self.options.policy.strict_alignment || self.program.prog_flags & STRICT_ALIGNMENT != 0;
+        let strict =
+            (atomic || asked) && pointer.kind != Kind::Arena || matches!(pointer.kind, Kind::Stack(_));
+        // Network headers are aligned behind the 14 bytes of the link layer.
+        let start = if pointer.kind.is_packet() { HEADER_START } else { 0 };
+        let place = Span { off: span.off + start, ..span };
+        if !strict || !pointer.kind.is_pointer() || is_aligned(pointer, place) {
+            return Ok(());
+        }
+        Err(Reason::Misaligned { kind: pointer.kind.name(), size: span.size }.into())
+    }
+
     fn observe_stack(&mut self, frame: u8, pointer: &Register, span: Span) {
         let own = usize::from(frame) == self.state.depth();
         let region = if own {
@@ -333,13 +365,4 @@ fn is_aligned(pointer: &Register, span: Span) -> bool {
     let low = u64::from(span.size - 1);
     let fixed = (i64::from(pointer.off) + i64::from(span.off)).cast_unsigned();
     tnum.mask() & low == 0 && tnum.value().wrapping_add(fixed) & low == 0
-}
-
-/// Stack accesses are aligned always (spills rely on it), atomics everywhere but in arenas, where nobody knows.
-fn alignment(pointer: &Register, span: Span, atomic: bool) -> Check {
-    let strict = (atomic && pointer.kind != Kind::Arena) || matches!(pointer.kind, Kind::Stack(_));
-    if !strict || !pointer.kind.is_pointer() || is_aligned(pointer, span) {
-        return Ok(());
-    }
-    Err(Reason::Misaligned { kind: pointer.kind.name(), size: span.size }.into())
 }

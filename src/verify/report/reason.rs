@@ -33,6 +33,8 @@ reasons! {
     FallOff = "falls_off", "control runs off the end of the function";
     JumpOutOfFunction = "jump_out_of_function", "jump leaves its function";
     CallIntoFunction = "call_into_function", "call enters a function in its middle";
+    AbnormalReturn { what: &'static str } =
+        "abnormal_return", "{what} ends this function, whose result is not known to be a number";
     Recursion = "recursion", "the call graph has a cycle";
     TooManySubprograms { limit: u32 } = "too_many_subprograms", "more than {limit} functions";
     InfiniteLoop = "infinite_loop", "this loop comes back in the same state: it never ends";
