@@ -12,6 +12,7 @@ pub mod probe;
 
 mod bind;
 mod btf;
+mod config;
 mod error;
 mod link;
 mod log;
@@ -24,6 +25,7 @@ mod symbols;
 mod sys;
 
 pub use btf::{KernelBtf, vmlinux_bytes};
+pub use config::configure;
 pub use error::{Errno, Hint, OsError};
 pub use link::{AttachPoint, AttachPointError, Direction, KernelLink, LinkInfo, XdpMode};
 pub use log::VerifierLog;

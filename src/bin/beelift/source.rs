@@ -82,6 +82,10 @@ impl Opened {
         for assignment in &source.set {
             opened.set(assignment)?;
         }
+        // What nobody set is as this machine has it.
+        if let Form::Object(object) = &mut opened.form {
+            beelift::kernel::configure(object);
+        }
         Ok(opened)
     }
 
