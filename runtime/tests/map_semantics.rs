@@ -25,7 +25,7 @@ impl Subject {
     fn new(name: &str) -> Self {
         let (kind, flags) = match name {
             "hash+no_prealloc" => ("hash", MapFlags::NO_PREALLOC),
-            "lpm_trie" => ("lpm_trie", MapFlags::NO_PREALLOC),
+            "lpm_trie" | "sk_storage" | "inode_storage" | "task_storage" => (name, MapFlags::NO_PREALLOC),
             "devmap8" => ("devmap", MapFlags::empty()),
             other => (other, MapFlags::empty()),
         };
@@ -41,7 +41,10 @@ impl Subject {
             MapKind::Devmap => (4, if name == "devmap8" { 8 } else { 4 }, 4),
             MapKind::Cpumap => (4, 4, 2),
             MapKind::Queue | MapKind::Stack | MapKind::BloomFilter => (0, 8, 4),
-            MapKind::Ringbuf => (0, 0, 4096),
+            MapKind::Ringbuf | MapKind::UserRingbuf => (0, 0, 4096),
+            MapKind::StackTrace => (4, 16, 4),
+            MapKind::CgroupArray => (4, 4, 4),
+            MapKind::SkStorage | MapKind::InodeStorage | MapKind::TaskStorage => (4, 8, 0),
             _ => (4, 8, 4),
         };
         let mut def = MapDef::new("m", kind, key, value, entries);
@@ -73,8 +76,10 @@ impl Subject {
             | MapKind::ArrayOfMaps
             | MapKind::HashOfMaps
             | MapKind::PerfEventArray
+            | MapKind::CgroupArray
             | MapKind::Xskmap => 9999_u32.to_ne_bytes().to_vec(),
-            MapKind::Ringbuf => Vec::new(),
+            MapKind::StackTrace => vec![0; 16],
+            MapKind::Ringbuf | MapKind::UserRingbuf => Vec::new(),
             _ => u64::from(n).to_ne_bytes().repeat(if self.map.def().is_percpu() { 2 } else { 1 }),
         }
     }

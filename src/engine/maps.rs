@@ -6,7 +6,10 @@ use std::sync::Arc;
 
 use beelift_runtime::map::arena::ArenaMap;
 use beelift_runtime::map::ringbuf::RingbufMap;
-use beelift_runtime::map::{Map, MapDef, MapError, MapKind, MapOfMaps, UpdateFlags};
+use beelift_runtime::map::user_ringbuf::UserRingbufMap;
+use beelift_runtime::map::{
+    Map, MapDef, MapError, MapKind, MapOfMaps, PerfEventArrayMap, PerfRing, UpdateFlags,
+};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::compare::{evicts, hex};
@@ -433,6 +436,34 @@ impl MapHandle {
             #[cfg(feature = "kernel")]
             Backing::Kernel(map, _) => Ok(map.write_arena(at, bytes)?),
         }
+    }
+
+    /// Opens a ring of `bytes` (a power of two, whole pages) in a slot of a `perf_event_array` of user space: samples of
+    /// `bpf_perf_event_output` for that slot come out there. A slot without ring refuses them.
+    ///
+    /// # Errors
+    /// Another type of map, a map in the kernel, no such slot, or a size that is none.
+    pub fn open_perf(&self, index: u32, bytes: u32) -> Result<Arc<PerfRing>, Error> {
+        let events: &PerfEventArrayMap = self.as_kind("open_perf")?;
+        events
+            .open(index, bytes)
+            .map_err(|error| Error::CreateMap { map: self.def().name.clone(), message: error.to_string() })
+    }
+
+    /// Sends a sample to the programs that drain a `user_ringbuf` of user space.
+    ///
+    /// # Errors
+    /// Another type of map, a map in the kernel, no room, or another producer at work.
+    pub fn send(&self, sample: &[u8]) -> Result<(), Error> {
+        let ring: &UserRingbufMap = self.as_kind("send")?;
+        let sent = ring.producer().ok_or(MapError::Busy).and_then(|mut producer| producer.send(sample));
+        sent.map_err(|error| self.failed("send", error))
+    }
+
+    /// The map as its own type, if it lives in user space.
+    fn as_kind<K: 'static>(&self, operation: &'static str) -> Result<&K, Error> {
+        let map = self.runtime().and_then(|map| map.as_any().downcast_ref());
+        map.ok_or_else(|| self.failed(operation, MapError::NotSupported))
     }
 
     /// A view of the map with keys and values of Rust types.

@@ -171,6 +171,18 @@ impl Loaded {
         self.run_on(slot.as_ref().map_or(0, CpuSlot::index), context)
     }
 
+    /// As [`Loaded::run`]; `effects` says afterwards what the run left behind beside its result: where a packet is
+    /// redirected to, copies that were sent, and so on. What it held before is gone. A run in the kernel leaves
+    /// nothing there.
+    ///
+    /// # Errors
+    /// As [`Loaded::run`].
+    pub fn run_with<C: Context>(&self, context: &mut C, effects: &mut Effects) -> Result<u64, Error> {
+        let slot = self.claim()?;
+        effects.clear();
+        self.run_into(slot.as_ref().map_or(0, CpuSlot::index), context, effects)
+    }
+
     /// For many runs one after the other: what a run sets up and takes down around the program is done once.
     ///
     /// # Errors
@@ -182,6 +194,11 @@ impl Loaded {
     /// A run on a CPU slot that the caller holds, if the program needs one.
     #[inline]
     pub(super) fn run_on<C: Context>(&self, cpu: u32, context: &mut C) -> Result<u64, Error> {
+        self.run_into(cpu, context, &Effects::default())
+    }
+
+    #[inline]
+    fn run_into<C: Context>(&self, cpu: u32, context: &mut C, effects: &Effects) -> Result<u64, Error> {
         if !context.accepts(self.types.0, self.types.1) {
             return Err(self.wrong_context());
         }
@@ -193,14 +210,11 @@ impl Loaded {
         }
         match &*self.body {
             #[cfg(feature = "jit")]
-            Body::Jit(native) => {
-                let effects = Effects::default();
-                match native.run(context, self.host(cpu, &effects)) {
-                    Ok(value) => Ok(value),
-                    Err(trap) => Err(self.trapped(trap, &effects)),
-                }
-            }
-            Body::Interp(interp) => self.interpret(interp, cpu, context),
+            Body::Jit(native) => match native.run(context, self.host(cpu, effects)) {
+                Ok(value) => Ok(value),
+                Err(trap) => Err(self.trapped(trap, effects)),
+            },
+            Body::Interp(interp) => self.interpret(interp, cpu, context, effects),
             #[cfg(feature = "kernel")]
             Body::Kernel(program) => run_in_kernel(program, context, 1).map(|(value, _)| value),
         }
@@ -220,10 +234,15 @@ impl Loaded {
 
     // Apart from `run`, whose frame it would make larger.
     #[inline(never)]
-    fn interpret<C: Context>(&self, interp: &InterpProgram, cpu: u32, context: &mut C) -> Result<u64, Error> {
-        let effects = Effects::default();
+    fn interpret<C: Context>(
+        &self,
+        interp: &InterpProgram,
+        cpu: u32,
+        context: &mut C,
+        effects: &Effects,
+    ) -> Result<u64, Error> {
         let entry = context.enter();
-        let cx = ExecContext::new(self.host(cpu, &effects), context, entry.r1, interp.maps(), None);
+        let cx = ExecContext::new(self.host(cpu, effects), context, entry.r1, interp.maps(), None);
         let mut regions = Regions::new(interp.maps());
         context.regions(&mut regions);
         let result = if self.shared.unverified {
@@ -231,7 +250,7 @@ impl Loaded {
         } else {
             interp.run(&cx, regions, entry)
         };
-        result.map_err(|trap| Error::Trap(Box::new(trap_of_target(&effects).unwrap_or(trap))))
+        result.map_err(|trap| Error::Trap(Box::new(trap_of_target(effects).unwrap_or(trap))))
     }
 
     pub(super) fn id(&self) -> u32 {

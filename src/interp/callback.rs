@@ -1,4 +1,4 @@
-//! Helpers that call a subprogram back: `bpf_loop` and `bpf_for_each_map_elem`.
+//! Helpers that call a subprogram back: `bpf_loop`, `bpf_for_each_map_elem`, `bpf_user_ringbuf_drain`.
 //!
 //! A callback runs in a frame of its own; when it returns, [`Run::called_back`] decides about another turn.
 #![forbid(unsafe_code)]
@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use beelift_runtime::TrapKind;
+use beelift_runtime::helper::{self, drain_words};
 use beelift_runtime::map::{ElementKey, Map};
 
 use super::call::Refusal;
@@ -15,6 +16,7 @@ use crate::isa::{Callee, InsnId, Reg};
 
 const FOR_EACH_MAP_ELEM: u32 = 164;
 const LOOP: u32 = 181;
+const USER_RINGBUF_DRAIN: u32 = 209;
 
 const EINVAL: i64 = -22;
 /// 32 bits wide, and the number of turns is compared with all 64: so Linux does it in the code that it writes in
@@ -23,7 +25,7 @@ const E2BIG: u32 = (-7_i32).cast_unsigned();
 
 /// Whether a helper is one of these.
 pub(super) const fn calls_back(helper: u32) -> bool {
-    matches!(helper, FOR_EACH_MAP_ELEM | LOOP)
+    matches!(helper, FOR_EACH_MAP_ELEM | LOOP | USER_RINGBUF_DRAIN)
 }
 
 /// A helper call in progress.
@@ -41,6 +43,8 @@ enum Over {
     Numbers(u32),
     /// Elements of a map, from the cursor on. The address is the map register.
     Elements { map: Arc<dyn Map>, address: u64, cursor: u64 },
+    /// Samples of a ring buffer of user space, behind `count` of them.
+    Samples { map: Arc<dyn Map>, count: u64, flags: u64 },
 }
 
 impl Run<'_, '_> {
@@ -52,6 +56,11 @@ impl Run<'_, '_> {
         let Some(Callee::Subprogram(callback)) = self.target(callback).filter(|_| is_function) else {
             return Err(refused);
         };
+        if helper == USER_RINGBUF_DRAIN {
+            let map = self.interp.map_at(first).ok_or(refused)?;
+            let over = Over::Samples { map, count: 0, flags };
+            return self.turn(at, Calling { callback, context, calls: 0, over });
+        }
         if flags != 0 {
             return Ok(self.finish(at, EINVAL.cast_unsigned()));
         }
@@ -69,7 +78,7 @@ impl Run<'_, '_> {
 
     /// The callback's frame is gone.
     pub(super) fn stop_calling_back(&mut self, calling: &Calling) {
-        if matches!(calling.over, Over::Elements { .. }) {
+        if matches!(calling.over, Over::Elements { .. } | Over::Samples { .. }) {
             self.memory.pop_key();
         }
     }
@@ -77,7 +86,12 @@ impl Run<'_, '_> {
     /// The callback returned r0.
     pub(super) fn called_back(&mut self, at: InsnId, calling: Calling) -> Result<Step, Refusal> {
         self.stop_calling_back(&calling);
-        let calling = Calling { calls: calling.calls + 1, ..calling };
+        let mut calling = Calling { calls: calling.calls + 1, ..calling };
+        if let Over::Samples { count, .. } = &mut calling.over {
+            // The ring is told of the end, too.
+            *count |= if self.get(Reg::R0) == 0 { 0 } else { drain_words::STOP };
+            return self.turn(at, calling);
+        }
         if self.get(Reg::R0) != 0 {
             return Ok(self.finish(at, u64::from(calling.calls)));
         }
@@ -98,6 +112,17 @@ impl Run<'_, '_> {
                     Some([*address, key, element.value.0, calling.context])
                 }
             },
+            Over::Samples { map, count, flags } => {
+                let out = self.memory.sample_place();
+                let sample = helper::drain_step(self.cx, &**map, *count, out, *flags);
+                *count = u64::from_ne_bytes(out.as_bytes().array(drain_words::COUNT as u64)); // 0
+                if sample == 0 {
+                    let count = *count;
+                    return Ok(self.finish(at, count));
+                }
+                self.memory.push_sample();
+                Some([sample, calling.context, 0, 0])
+            }
         };
         let Some(arguments) = arguments else { return Ok(self.finish(at, u64::from(calling.calls))) };
         let callback = calling.callback;

@@ -3,7 +3,10 @@
 
 use beelift_runtime::abi::ExecContext;
 use beelift_runtime::ctx::{ContextLayout, FieldKind};
-use beelift_runtime::mem::{AtomicOp as MemAtomicOp, AtomicSize, Fault, RegionKind, Regions, SharedBytes};
+use beelift_runtime::helper::{DRAIN_BYTES, drain_words};
+use beelift_runtime::mem::{
+    AtomicOp as MemAtomicOp, AtomicSize, BytesMut, Fault, RegionKind, Regions, SharedBytes,
+};
 
 use super::{FRAME_SIZE, word};
 use crate::isa::semantics::{Concrete, extend_load};
@@ -72,7 +75,18 @@ impl<'a> Memory<'a> {
         Some(self.stack.address() + start)
     }
 
-    /// Hides the key again, after the callback's frame.
+    /// Where a sample of a ring buffer is described to a callback, whose frame comes next.
+    pub(super) fn sample_place(&self) -> BytesMut<'a> {
+        self.stack.bytes_mut(self.frames * FRAME_STRIDE + KEY_OFFSET, u64::from(DRAIN_BYTES))
+    }
+
+    /// Shows the callback its dynptr there.
+    pub(super) fn push_sample(&mut self) {
+        let start = self.frames * FRAME_STRIDE + KEY_OFFSET + drain_words::DYNPTR as u64; // 8
+        self.regions.push(RegionKind::Stack, self.stack, start, 16);
+    }
+
+    /// Hides the key (or sample) again, after the callback's frame.
     pub(super) fn pop_key(&mut self) {
         self.regions.pop();
     }

@@ -1,7 +1,8 @@
-//! Helpers that call a subprogram back: `bpf_loop` and `bpf_for_each_map_elem` as loops over a native call.
+//! Helpers that call a subprogram back: `bpf_loop`, `bpf_for_each_map_elem`, `bpf_user_ringbuf_drain` as loops over a
+//! native call.
 //!
 //! In: a helper call with the one subprogram that the verifier names. Out: blocks of a loop, and r0: how often
-//! the subprogram was called. Not here: what an element of a map is (the run-time's `map_iterate`).
+//! the subprogram was called. Not here: what an element or a sample of a map is (the run-time's steps).
 #![forbid(unsafe_code)]
 
 use super::Unsupported;
@@ -9,12 +10,14 @@ use super::body::{Body, Frame};
 use super::func::{BinaryOp, BlockId, Class, Condition, Edge, Place, Target, Terminator, Type, Value};
 use crate::isa::limits::{MAX_LOOPS, function_address};
 use crate::isa::{InsnId, Reg, Sign, Size};
-use beelift_runtime::helper::{MAP_CURSOR_BYTES, map_cursor};
+use beelift_runtime::helper::{DRAIN_BYTES, MAP_CURSOR_BYTES, drain_words, map_cursor};
 
 /// `bpf_for_each_map_elem`
 pub(crate) const FOR_EACH_MAP_ELEM: u32 = 164;
 /// `bpf_loop`
 pub(crate) const LOOP: u32 = 181;
+/// `bpf_user_ringbuf_drain`
+pub(crate) const USER_RINGBUF_DRAIN: u32 = 209;
 
 const EINVAL: i64 = -22;
 /// 32 bits wide, and the number of turns is compared with all 64: so Linux does it in the code that it writes in
@@ -89,6 +92,37 @@ impl Body<'_> {
             Edge { to: new.done, args: vec![calls] },
             Edge { to: new.head, args: vec![calls, next] },
         ));
+        self.b.block = new.done;
+        Ok(new.result)
+    }
+
+    /// r0 of `bpf_user_ringbuf_drain`: each step gives a sample or the end, and is told whether the callback wants more.
+    pub(crate) fn drain_loop(&mut self, frame: &Frame) -> Result<Value, Unsupported> {
+        let (callbacks, callback) = self.callback(frame);
+        let map = self.register(frame, Reg::R1);
+        let context = self.register(frame, Reg::R3);
+        let flags = self.register(frame, Reg::R4);
+        let new = self.new_loop();
+        let zero = self.b.number(Type::I64, 0);
+        self.end(Terminator::Jump(Edge { to: new.head, args: vec![zero] }));
+        self.b.block = new.head;
+        let out = self.scratch(frame, DRAIN_BYTES);
+        let sample = self.b.call(Target::Helper(USER_RINGBUF_DRAIN), vec![map, new.calls, out, flags]);
+        let place = Place { base: out, off: drain_words::COUNT, class: Class::Any, aligned: true };
+        let count = self.b.load(Size::DW, Sign::Zero, place);
+        let more = self.b.compare(Condition::Ne, sample, zero);
+        let body = self.b.func.add_block();
+        self.end(Terminator::Branch(
+            more,
+            Edge { to: body, args: Vec::new() },
+            Edge { to: new.done, args: vec![count] },
+        ));
+        self.b.block = body;
+        let stop = self.call_back(&callbacks, callback, &[sample, context]);
+        let bit = self.b.number(Type::I64, drain_words::STOP);
+        let last = self.b.binary(BinaryOp::Or, Type::I64, count, bit);
+        let next = self.b.choose(stop, last, count);
+        self.end(Terminator::Jump(Edge { to: new.head, args: vec![next] }));
         self.b.block = new.done;
         Ok(new.result)
     }
@@ -199,5 +233,5 @@ impl Body<'_> {
 
 /// Whether a helper calls back.
 pub(crate) const fn calls_back(helper: u32) -> bool {
-    matches!(helper, FOR_EACH_MAP_ELEM | LOOP)
+    matches!(helper, FOR_EACH_MAP_ELEM | LOOP | USER_RINGBUF_DRAIN)
 }

@@ -78,6 +78,7 @@ impl Body<'_> {
         match helper {
             callbacks::LOOP => return self.counted_loop(frame),
             callbacks::FOR_EACH_MAP_ELEM => return self.map_loop(frame),
+            callbacks::USER_RINGBUF_DRAIN => return self.drain_loop(frame),
             _ => {}
         }
         let result = self.plain_helper(frame, helper);

@@ -39,3 +39,5 @@ mod threads;
 mod tidy;
 #[cfg(feature = "jit")]
 mod timers;
+#[cfg(feature = "jit")]
+mod world;

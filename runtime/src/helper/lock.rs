@@ -27,8 +27,9 @@ fn address(word: &AtomicU32) -> u64 {
     std::ptr::from_ref(word).expose_provenance() as u64
 }
 
-/// Frees the lock that a run holds, if it does: for runs that trap.
+/// Frees what a run holds (a lock, a ring buffer that it drains), if it does: for runs that trap.
 pub fn release(cx: &ExecContext<'_>) {
+    super::drain::release(cx);
     let held = cx.effects.lock();
     if held == 0 {
         return;

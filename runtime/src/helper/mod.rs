@@ -8,6 +8,7 @@
 
 mod check;
 mod cookie;
+mod drain;
 mod dynptr;
 mod effects;
 mod errno;
@@ -29,6 +30,7 @@ mod shim;
 mod skb;
 mod skb_state;
 mod socket;
+mod storage;
 mod string;
 mod table;
 mod tail;
@@ -42,6 +44,7 @@ mod world;
 mod xdp;
 
 pub use check::{ArgumentFault, BadArgument};
+pub use drain::{DRAIN_BYTES, drain_words};
 pub use effects::{Effects, Redirect, SentPacket};
 pub use kfunc::{THROW, kfunc, kfunc_by_name, kfunc_names};
 pub use lock::release as release_lock;
@@ -49,7 +52,7 @@ pub use map::{MAP_CURSOR_BYTES, map_cursor};
 pub use proto::{ArgKind, DynptrKind, DynptrRole, HelperFlags, MemAccess, Proto, RetKind, SockKind};
 pub use registry::{Helper, HelperExists, HelperTable, by_id, by_name};
 pub use set::ProgramTypes;
-pub use shim::{MAP_ITERATE, PACKET_LOAD, Probe, call_checked};
+pub use shim::{MAP_ITERATE, PACKET_LOAD, Probe, call_checked, drain_step};
 pub use skb::packet_load;
 pub use tail::{MAX_TAIL_CALLS, TailCall, TailTarget};
 

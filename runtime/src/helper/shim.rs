@@ -13,8 +13,8 @@ use std::sync::atomic::AtomicU32;
 
 use super::registry::Helper;
 use super::{
-    ArgumentFault, check, cookie, dynptr as dynptrs, kfunc, lock, map, net, perf, probe, ring, room, route,
-    skb, skb_state, socket, string, tail, task, text, timer, trace, tunnel, vlan, world, xdp,
+    ArgumentFault, check, cookie, drain, dynptr as dynptrs, kfunc, lock, map, net, perf, probe, ring, room,
+    route, skb, skb_state, socket, storage, string, tail, task, text, timer, trace, tunnel, vlan, world, xdp,
 };
 use crate::abi::{ExecContext, HelperFn};
 use crate::ctx::ProgramType;
@@ -158,6 +158,14 @@ impl<'a> Args<'a> {
         unsafe { DynptrAt::new(place) }
     }
 
+    /// A dynptr at a distance from where a register points to.
+    unsafe fn dynptr_behind(&self, number: usize, distance: u64) -> DynptrAt<'a> {
+        // SAFETY: INV-8: engines give memory that has room for the dynptr there.
+        let place = unsafe { self.bytes_mut(number, distance + dynptrs::SIZE) }.part(distance, dynptrs::SIZE);
+        // SAFETY: INV-8: the first step writes it before it is read, and nobody else does.
+        unsafe { DynptrAt::new(place) }
+    }
+
     /// A constant string, its zero byte included.
     unsafe fn text(&self, number: usize) -> Bytes<'a> {
         let mut len = 1;
@@ -218,6 +226,12 @@ impl<'a> Args<'a> {
         let size = unsafe { self.handle(map) }.value_size();
         // SAFETY: INV-8: a value argument points to `value_size` bytes.
         unsafe { self.bytes(number, u64::from(size)) }
+    }
+
+    /// A value, or null.
+    unsafe fn value_or_null(&self, map: usize, number: usize) -> Option<Bytes<'a>> {
+        // SAFETY: INV-8: as for `value`, unless it is null.
+        (self.register(number) != 0).then(|| unsafe { self.value(map, number) })
     }
 
     #[inline]
@@ -394,6 +408,12 @@ shims! {
     sk_fullsock = socket::full[u64(1)];
     tcp_sock = socket::tcp[u64(1)];
     get_listener_sock = socket::listener[u64(1)];
+    sk_storage_get = storage::sk_get[map(1), u64(2), value_or_null(1, 3), u64(4)];
+    sk_storage_delete = storage::sk_delete[map(1), u64(2)];
+    current_task_under_cgroup = storage::task_under_cgroup[map(1), u32(2)];
+    skb_under_cgroup = storage::packet_under_cgroup[];
+    get_stackid = storage::get_stackid[map(2), u64(3)];
+    user_ringbuf_drain = drain::step[map(1), u64(2), fixed_out(3, 24), u64(4), dynptr_behind(3, 8)];
     sk_assign = socket::assign[u64(2), u64(3)];
     tcp_check_syncookie = cookie::check[u64(1), input(2, 3), input(4, 5)];
     tcp_gen_syncookie = cookie::generate[u64(1), input(2, 3), input(4, 5)];
@@ -456,6 +476,15 @@ pub const PACKET_LOAD: HelperFn = packet_load;
 /// One step over a map for `bpf_for_each_map_elem`, as generated code calls it: r1 is the map, r2 the cursor (0 at
 /// first), r3 points to [`MAP_CURSOR_BYTES`](super::MAP_CURSOR_BYTES). Gives the address of the value, 0 at the end.
 pub const MAP_ITERATE: HelperFn = map_iterate;
+
+/// One step of `bpf_user_ringbuf_drain` for engines that call no native code: see [`DRAIN_BYTES`](super::DRAIN_BYTES),
+/// of which `out` has as many.
+pub fn drain_step(cx: &ExecContext<'_>, map: &dyn Map, count: u64, out: BytesMut<'_>, flags: u64) -> u64 {
+    let place = out.part(8, dynptrs::SIZE);
+    // SAFETY: INV-8: a step makes no view of the dynptr's memory, so whatever stands there is as good.
+    let dynptr = unsafe { DynptrAt::new(place) };
+    drain::step(cx, map, count, out, flags, dynptr)
+}
 
 /// Runs a body; a panic becomes `TrapKind::HelperPanic`.
 #[inline]

@@ -144,17 +144,17 @@ helpers! {
         NETFILTER), GPL => perf_event_output;
     26 skb_load_bytes(CTX, ANY, OUT, SIZE) -> INT, FILTER | TC | CG_SKB | LWT | SK_SKB | SEG6 |
         REUSEPORT | DISSECTOR, NONE => skb_load_bytes;
-    27 get_stackid(CTX, MAP, ANY) -> INT, PROBES | TRACING | SYSCALL, GPL;
+    27 get_stackid(CTX, MAP, ANY) -> INT, PROBES | TRACING | SYSCALL, GPL => get_stackid;
     28 csum_diff(IN0, SIZE0, IN0, SIZE0, ANY) -> INT, TC | XDP | LWT | SEG6, PACKET => csum_diff;
     29 skb_get_tunnel_opt(CTX, OUT, SIZE) -> INT, TC | LWT_XMIT, NONE => skb_get_tunnel_opt;
     30 skb_set_tunnel_opt(CTX, IN, SIZE) -> INT, TC | LWT_XMIT, NONE => skb_set_tunnel_opt;
     31 skb_change_proto(CTX, ANY, ANY) -> INT, TC, MOVES => skb_change_proto;
     32 skb_change_type(CTX, ANY) -> INT, TC, NONE => skb_change_type;
-    33 skb_under_cgroup(CTX, MAP, ANY) -> INT, TC | LWT | SEG6, NONE;
+    33 skb_under_cgroup(CTX, MAP, ANY) -> INT, TC | LWT | SEG6, NONE => skb_under_cgroup;
     34 get_hash_recalc(CTX) -> INT, TC | LWT | SEG6, NONE => get_hash_recalc;
     35 get_current_task() -> INT, ALL, GPL | PERFMON | MACHINE => get_current_task;
     36 probe_write_user(ANY, IN, SIZE) -> INT, KPROBE | LSM | TRACING, GPL;
-    37 current_task_under_cgroup(MAP, ANY) -> INT, ALL, NONE;
+    37 current_task_under_cgroup(MAP, ANY) -> INT, ALL, NONE => current_task_under_cgroup;
     38 skb_change_tail(CTX, ANY, ANY) -> INT, TC | LWT_XMIT | SK_SKB, MOVES => skb_change_tail;
     39 skb_pull_data(CTX, ANY) -> INT, TC | LWT | SK_SKB | SEG6, MOVES => skb_pull_data;
     40 csum_update(CTX, ANY) -> INT, TC | LWT_XMIT, NONE => csum_update;
@@ -231,9 +231,9 @@ helpers! {
     105 strtol(IN, SIZE, ANY, LONG_OUT) -> INT, ALL, NONE => strtol;
     106 strtoul(IN, SIZE, ANY, LONG_OUT) -> INT, ALL, NONE => strtoul;
     107 sk_storage_get(MAP, BTF_SOCK, VALUE0, ANY) -> VALUE_OR_NULL, TC | CG_SKB | CG_SOCK | SOCK_OPS |
-        SK_MSG | CG_ADDR | CG_SOCKOPT | TRACING | STRUCT_OPS | LSM, NONE;
+        SK_MSG | CG_ADDR | CG_SOCKOPT | TRACING | STRUCT_OPS | LSM, NONE => sk_storage_get;
     108 sk_storage_delete(MAP, BTF_SOCK) -> INT, TC | CG_SKB | SOCK_OPS | SK_MSG | CG_ADDR | CG_SOCKOPT
-        | TRACING | STRUCT_OPS | LSM, NONE;
+        | TRACING | STRUCT_OPS | LSM, NONE => sk_storage_delete;
     109 send_signal(ANY) -> INT, ALL, NONE;
     110 tcp_gen_syncookie(BTF_SOCK, IN, SIZE, IN, SIZE) -> INT, TC | XDP, GPL | PACKET => tcp_gen_syncookie;
     111 skb_output(btf("sk_buff"), MAP, ANY, IN, SIZE0) -> INT, TRACING | SYSCALL, GPL;
@@ -344,7 +344,7 @@ helpers! {
     206 tcp_raw_check_syncookie_ipv4(fixed(20), fixed(20)) -> INT, TC | XDP, GPL | PACKET => tcp_raw_check_syncookie_ipv4;
     207 tcp_raw_check_syncookie_ipv6(fixed(40), fixed(20)) -> INT, TC | XDP, GPL | PACKET => tcp_raw_check_syncookie_ipv6;
     208 ktime_get_tai_ns() -> INT, ALL, MACHINE => ktime_get_tai_ns;
-    209 user_ringbuf_drain(MAP, FUNC, STACK0, ANY) -> INT, ALL, NONE;
+    209 user_ringbuf_drain(MAP, FUNC, STACK0, ANY) -> INT, ALL, NONE => user_ringbuf_drain;
     210 cgrp_storage_get(MAP, btf0("cgroup"), VALUE0, ANY) -> VALUE_OR_NULL, ALL, NONE;
     211 cgrp_storage_delete(MAP, btf0("cgroup")) -> INT, ALL, NONE;
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::arena::{self, ArenaMap};
 use super::array::ArrayMap;
 use super::bloom::BloomMap;
+use super::cgroup_array::CgroupArrayMap;
 use super::hash::HashMap;
 use super::lpm::LpmMap;
 use super::of_maps::MapOfMaps;
@@ -18,6 +19,9 @@ use super::prog_array::ProgArrayMap;
 use super::queue::QueueMap;
 use super::redirect::{DevmapHashMap, RedirectMap};
 use super::ringbuf::RingbufMap;
+use super::stack_trace::StackTraceMap;
+use super::storage::StorageMap;
+use super::user_ringbuf::UserRingbufMap;
 use super::{CreateError, Map, MapDef, MapFlags, MapKind};
 use crate::mem::Slab;
 
@@ -114,20 +118,29 @@ fn create_kind(def: &MapDef, cpus: u32) -> Result<Arc<dyn Map>, CreateError> {
             check_arena(def)?;
             Ok(Arc::new(ArenaMap::new(def, cpus)?))
         }
-        MapKind::UserRingbuf
-        | MapKind::TaskStorage
-        | MapKind::InsnArray
-        | MapKind::StackTrace
-        | MapKind::CgroupArray
+        MapKind::UserRingbuf => {
+            check_ringbuf(def)?;
+            Ok(Arc::new(UserRingbufMap::new(def, cpus)?))
+        }
+        MapKind::StackTrace => {
+            check_stack_trace(def)?;
+            Ok(Arc::new(StackTraceMap::new(def, cpus)?))
+        }
+        MapKind::CgroupArray => {
+            check_descriptors(def, MapFlags::empty())?;
+            Ok(Arc::new(CgroupArrayMap::new(def, cpus)?))
+        }
+        MapKind::SkStorage | MapKind::TaskStorage | MapKind::InodeStorage | MapKind::CgrpStorage => {
+            check_storage(def)?;
+            Ok(Arc::new(StorageMap::new(def, cpus)))
+        }
+        MapKind::InsnArray
         | MapKind::Sockmap
         | MapKind::Sockhash
         | MapKind::CgroupStorage
         | MapKind::ReuseportSockarray
         | MapKind::PercpuCgroupStorage
-        | MapKind::SkStorage
-        | MapKind::StructOps
-        | MapKind::InodeStorage
-        | MapKind::CgrpStorage => Err(CreateError::Unsupported { kind: def.kind }),
+        | MapKind::StructOps => Err(CreateError::Unsupported { kind: def.kind }),
     }
 }
 
@@ -245,6 +258,36 @@ pub(super) fn check_ringbuf(def: &MapDef) -> Result<(), CreateError> {
     let pages = (def.max_entries as usize).is_multiple_of(rustix::param::page_size());
     let size = def.max_entries.is_power_of_two() && pages;
     require(def, size, EINVAL, "max_entries must be a power of two and a multiple of the page size")
+}
+
+fn check_stack_trace(def: &MapDef) -> Result<(), CreateError> {
+    /// `sysctl_perf_event_max_stack`
+    const FRAMES: u32 = 127;
+    let build_ids = def.flags.contains(MapFlags::STACK_BUILD_ID);
+    check_flags(def, USER_ACCESS | MapFlags::NUMA_NODE | MapFlags::STACK_BUILD_ID)?;
+    require(def, def.max_entries > 0, EINVAL, "max_entries must not be 0")?;
+    require(def, def.key_size == 4, EINVAL, "key_size must be 4")?;
+    let frame = if build_ids { 32 } else { 8 };
+    let whole = def.value_size >= 8 && def.value_size.is_multiple_of(frame);
+    require(
+        def,
+        whole && def.value_size / frame <= FRAMES,
+        EINVAL,
+        "value_size must be that of up to 127 frames",
+    )?;
+    require(def, def.max_entries <= 1 << 31, E2BIG, "max_entries is too large")?;
+    // Identifiers of builds would have to be read out of files.
+    if build_ids { Err(CreateError::Unsupported { kind: def.kind }) } else { Ok(()) }
+}
+
+fn check_storage(def: &MapDef) -> Result<(), CreateError> {
+    check_flags(def, MapFlags::NO_PREALLOC | MapFlags::CLONE)?;
+    let preallocated = !def.flags.contains(MapFlags::NO_PREALLOC);
+    require(def, !preallocated, EINVAL, "flag BPF_F_NO_PREALLOC is required")?;
+    require(def, def.max_entries == 0, EINVAL, "max_entries must be 0")?;
+    require(def, def.key_size == 4, EINVAL, "key_size must be 4")?;
+    require(def, def.value_size > 0, EINVAL, "value_size must not be 0")?;
+    require(def, def.value_size <= 64 << 10, E2BIG, "value_size is too large")
 }
 
 fn check_keyless(def: &MapDef, allowed: MapFlags) -> Result<(), CreateError> {

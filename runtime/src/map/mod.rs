@@ -13,6 +13,7 @@ mod absent;
 pub mod arena;
 mod array;
 mod bloom;
+mod cgroup_array;
 mod create;
 mod def;
 mod error;
@@ -25,9 +26,12 @@ mod prog_array;
 mod queue;
 pub mod redirect;
 pub mod ringbuf;
+pub mod stack_trace;
 mod state;
+pub mod storage;
 pub mod timer;
 pub mod user;
+pub mod user_ringbuf;
 mod value;
 mod versioned;
 
@@ -37,6 +41,7 @@ use crate::mem::{Bytes, BytesMut, Slab};
 
 pub use absent::absent;
 pub use bloom::BloomMap;
+pub use cgroup_array::CgroupArrayMap;
 pub use create::create;
 pub use def::{InlineLookup, MapDef, MapFlags, MapKind, SpecialField, SpecialKind};
 pub use error::{CreateError, MapError};
