@@ -62,6 +62,12 @@ fn made_here(kind: MapKind) -> bool {
         if kind == MapKind::LpmTrie {
             def.flags = map::MapFlags::NO_PREALLOC;
         }
+        if matches!(
+            kind,
+            MapKind::SkStorage | MapKind::TaskStorage | MapKind::InodeStorage | MapKind::CgrpStorage
+        ) {
+            (def.flags, def.max_entries) = (map::MapFlags::NO_PREALLOC, 0);
+        }
         if kind == MapKind::Arena {
             def.flags = map::MapFlags::MMAPABLE;
         }
