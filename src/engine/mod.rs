@@ -15,6 +15,7 @@ mod record;
 mod tail;
 mod timers;
 mod user_maps;
+pub mod witness;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;

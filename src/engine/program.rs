@@ -1,13 +1,15 @@
 //! A loaded program: one of three backends, one way to run it.
 #![forbid(unsafe_code)]
 
+mod observe;
+
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use beelift_runtime::abi::{ExecContext, Host};
 use beelift_runtime::cpu::CpuSlot;
-use beelift_runtime::ctx::{Context, MemoryContext, Packet, ProgramType, RawContext, SkbContext, XdpContext};
+use beelift_runtime::ctx::{Context, ProgramType, RawContext};
 use beelift_runtime::environment::thread_time;
 use beelift_runtime::helper::Effects;
 use beelift_runtime::map::timer::Due;
@@ -17,9 +19,9 @@ use beelift_runtime::mem::Regions;
 use super::Shared;
 use super::collection::LoadTimes;
 use super::error::Error;
-use super::record::{Input, Record};
+use super::record::{self, Action, Input, Record};
 use super::tail;
-use crate::interp::{InterpProgram, Monitor};
+use crate::interp::{InterpProgram, Monitor, Observer};
 use crate::isa::{Callee, Insn};
 use crate::link::{Program, Trap};
 
@@ -241,15 +243,26 @@ impl Loaded {
         context: &mut C,
         effects: &Effects,
     ) -> Result<u64, Error> {
+        if self.shared.unverified {
+            self.interpret_observed(interp, cpu, context, effects, &mut Monitor::new(&self.program))
+        } else {
+            self.interpret_observed(interp, cpu, context, effects, &mut ())
+        }
+    }
+
+    fn interpret_observed<C: Context>(
+        &self,
+        interp: &InterpProgram,
+        cpu: u32,
+        context: &mut C,
+        effects: &Effects,
+        observer: &mut dyn Observer,
+    ) -> Result<u64, Error> {
         let entry = context.enter();
         let cx = ExecContext::new(self.host(cpu, effects), context, entry.r1, interp.maps(), None);
         let mut regions = Regions::new(interp.maps());
         context.regions(&mut regions);
-        let result = if self.shared.unverified {
-            interp.run_observed(&cx, regions, entry, &mut Monitor::new(&self.program))
-        } else {
-            interp.run(&cx, regions, entry)
-        };
+        let result = interp.run_observed(&cx, regions, entry, observer);
         result.map_err(|trap| Error::Trap(Box::new(trap_of_target(effects).unwrap_or(trap))))
     }
 
@@ -344,26 +357,7 @@ impl Loaded {
     /// # Errors
     /// Everything but a trap, which is part of the record.
     pub fn run_repeated(&self, input: &Input, repeat: u32) -> Result<Record, Error> {
-        let repeat = repeat.max(1);
-        let program_type = self.program.prog_type;
-        let memory = |error: beelift_runtime::mem::OutOfMemory| Error::Memory(error.to_string());
-        match program_type {
-            ProgramType::Xdp => {
-                let mut packet = packet_of(&input.packet)?;
-                self.record(&mut XdpContext::new(&mut packet), input, repeat)
-            }
-            ProgramType::Memory => {
-                self.record(&mut MemoryContext::from_bytes(&input.packet).map_err(memory)?, input, repeat)
-            }
-            _ if sees_skb(program_type) => {
-                let mut packet = packet_of(&input.packet)?;
-                self.record(&mut SkbContext::new(&mut packet, program_type), input, repeat)
-            }
-            _ => {
-                let mut context = RawContext::new(program_type, &input.context).map_err(memory)?;
-                self.record(&mut context, input, repeat)
-            }
-        }
+        record::on_input(self.types.0, input, &mut Recorded { program: self, input, repeat: repeat.max(1) })
     }
 
     fn record<C: Context>(&self, context: &mut C, input: &Input, repeat: u32) -> Result<Record, Error> {
@@ -400,6 +394,20 @@ impl Loaded {
             elapsed = thread_time() - on_cpu;
         }
         Ok((value, elapsed.as_nanos() as f64 / f64::from(repeat)))
+    }
+}
+
+/// Runs, and what they leave behind.
+struct Recorded<'a> {
+    program: &'a Loaded,
+    input: &'a Input,
+    repeat: u32,
+}
+
+impl Action for Recorded<'_> {
+    type Result = Record;
+    fn on<C: Context>(&mut self, context: &mut C) -> Result<Record, Error> {
+        self.program.record(context, self.input, self.repeat)
     }
 }
 
@@ -457,19 +465,6 @@ const fn calls_out(insn: &Insn) -> bool {
         | Insn::LegacyPacket { .. }
         | Insn::Exit => false,
     }
-}
-
-/// Whether the context is a `__sk_buff`.
-const fn sees_skb(program_type: ProgramType) -> bool {
-    use ProgramType::{CgroupSkb, LwtIn, LwtOut, LwtXmit, SchedAct, SchedCls, SocketFilter};
-    matches!(program_type, SocketFilter | SchedCls | SchedAct | CgroupSkb | LwtIn | LwtOut | LwtXmit)
-}
-
-fn packet_of(bytes: &[u8]) -> Result<Packet, Error> {
-    let capacity = u32::try_from(bytes.len()).map_err(|_| Error::Memory("a packet over 4 GiB".to_owned()))?;
-    let mut packet = Packet::new(capacity).map_err(|error| Error::Memory(error.to_string()))?;
-    packet.set(bytes).map_err(|error| Error::Memory(error.to_string()))?;
-    Ok(packet)
 }
 
 /// One test run of the kernel on what the context holds; the context takes over the result.

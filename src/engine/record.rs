@@ -1,6 +1,9 @@
-//! Inputs and results of runs as bytes: the form in which engines are compared.
+//! Inputs and results of runs as bytes: the form in which engines are compared. Contexts are made of inputs here.
 #![forbid(unsafe_code)]
 
+use beelift_runtime::ctx::{Context, MemoryContext, Packet, ProgramType, RawContext, SkbContext, XdpContext};
+
+use super::Error;
 use crate::link::Trap;
 
 /// One input: what a test run of the kernel takes.
@@ -23,4 +26,44 @@ pub struct Record {
     pub context: Vec<u8>,
     /// Mean nanoseconds of a run; zero after a trap. The kernel tells whole ones.
     pub nanoseconds: f64,
+}
+
+/// Something to do on a context, whatever its type.
+pub(super) trait Action {
+    type Result;
+    fn on<C: Context>(&mut self, context: &mut C) -> Result<Self::Result, Error>;
+}
+
+/// Does something on a context of that program type, made of an input.
+pub(super) fn on_input<A: Action>(
+    program_type: ProgramType,
+    input: &Input,
+    action: &mut A,
+) -> Result<A::Result, Error> {
+    let memory = |error: beelift_runtime::mem::OutOfMemory| Error::Memory(error.to_string());
+    match program_type {
+        ProgramType::Xdp => {
+            let mut packet = packet_of(&input.packet)?;
+            action.on(&mut XdpContext::new(&mut packet))
+        }
+        ProgramType::Memory => action.on(&mut MemoryContext::from_bytes(&input.packet).map_err(memory)?),
+        _ if sees_skb(program_type) => {
+            let mut packet = packet_of(&input.packet)?;
+            action.on(&mut SkbContext::new(&mut packet, program_type))
+        }
+        _ => action.on(&mut RawContext::new(program_type, &input.context).map_err(memory)?),
+    }
+}
+
+/// Whether the context is a `__sk_buff`.
+const fn sees_skb(program_type: ProgramType) -> bool {
+    use ProgramType::{CgroupSkb, LwtIn, LwtOut, LwtXmit, SchedAct, SchedCls, SocketFilter};
+    matches!(program_type, SocketFilter | SchedCls | SchedAct | CgroupSkb | LwtIn | LwtOut | LwtXmit)
+}
+
+fn packet_of(bytes: &[u8]) -> Result<Packet, Error> {
+    let capacity = u32::try_from(bytes.len()).map_err(|_| Error::Memory("a packet over 4 GiB".to_owned()))?;
+    let mut packet = Packet::new(capacity).map_err(|error| Error::Memory(error.to_string()))?;
+    packet.set(bytes).map_err(|error| Error::Memory(error.to_string()))?;
+    Ok(packet)
 }

@@ -361,7 +361,7 @@ impl InterpProgram {
 }
 
 /// The value of a map register.
-fn handle_address(handle: &MapHandle) -> u64 {
+pub(crate) fn handle_address(handle: &MapHandle) -> u64 {
     std::ptr::from_ref(handle).expose_provenance() as u64 // 64-bit targets only.
 }
 

@@ -152,7 +152,7 @@ fn a_log_shows_paths_instructions_and_what_they_change() {
         .says("taken, the other way waits")
         .says("r1=0..255")
         .says("r2=packet")
-        .says(": 1 bytes at offset 14 of r2");
+        .says(": 1-byte access at offset 14 of r2");
     let value = beelift(&[&args[..], &["--json"]].concat()).status(3).json();
     let log = &value["programs"][0]["log"];
     let events = log["events"].as_array().expect("events");

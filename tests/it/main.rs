@@ -27,6 +27,8 @@ mod kernel;
 mod percpu;
 mod policy;
 mod random;
+#[cfg(feature = "cli")]
+mod reports;
 mod require;
 mod tail_calls;
 

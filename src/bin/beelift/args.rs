@@ -98,7 +98,7 @@ pub(crate) struct World {
     /// Seed of random numbers (default: the machine's; with `--engine all` a fixed one).
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
-    /// Fuel a run may burn in loops without a proven bound.
+    /// Fuel a run may burn in loops without a proven bound (with --unverified: 1048576 if not given).
     #[arg(long, value_name = "N")]
     pub(crate) fuel: Option<u64>,
     /// `ingress_ifindex` the program sees (default: loopback, 1).
@@ -119,7 +119,7 @@ pub(crate) struct Run {
     /// Rules of the verifier.
     #[arg(long, value_enum, default_value = "user")]
     pub(crate) policy: Policy,
-    /// One packet: HEX or @FILE.
+    /// One packet: HEX (`00*64` is 64 zeros) or @FILE.
     #[arg(long, value_name = "HEX|@FILE")]
     pub(crate) packet: Option<String>,
     /// A capture (pcap or pcapng): one run for each packet.
@@ -172,6 +172,9 @@ pub(crate) struct Verify {
     /// Print every step: paths, instructions, and what each changed; with --kernel the kernel's log as well.
     #[arg(long)]
     pub(crate) log: bool,
+    /// Do not look for inputs that make rejected programs do what they may not.
+    #[arg(long)]
+    pub(crate) no_witness: bool,
     /// Steps of a program that --log shows; 0: all of them.
     #[arg(long, value_name = "N", default_value_t = 2000, requires = "log")]
     pub(crate) log_limit: u64,

@@ -220,7 +220,7 @@ impl Job<'_> {
                     let message = format!("the verifier rejected it: {}", rejected.reason);
                     return Err(Failure::new(Kind::Rejected, message)
                         .at(self.name)
-                        .with_report(report::rejected(self.program, &rejected)));
+                        .with_report(report::rejected(self.program, &rejected, None)));
                 }
                 Err(error @ Error::Unsupported { .. }) if column.backend == Backend::Jit => {
                     return Err(Failure::new(Kind::Unsupported, error).at(self.name));

@@ -101,7 +101,7 @@ fn lines(args: &args::Dump, program: Program) -> Result<Vec<Line>, Failure> {
 pub(crate) fn verified(program: Program, options: &Options) -> Result<Verified, Failure> {
     verify::verify(program.clone(), options).map_err(|failure| match failure {
         verify::Failure::Rejected(rejected) => Failure::new(Kind::Rejected, &rejected.reason)
-            .with_report(report::rejected(&program, &rejected))
+            .with_report(report::rejected(&program, &rejected, None))
             .about(&program.name),
         other => Failure::new(Kind::Unsupported, other).about(&program.name),
     })

@@ -137,8 +137,37 @@ fn read_vectors(path: &Path, context: Option<&[u8]>) -> Result<Vec<Input>, Failu
     Ok(inputs)
 }
 
-/// Bytes from hexadecimal digits; blanks, colons and a leading `0x` are let through.
+/// Longest run of one byte that `XX*N` stands for.
+const LONGEST_RUN: usize = 1 << 20;
+
+/// Bytes from hexadecimal digits; blanks, colons and a leading `0x` are let through. `XX*N` is a byte N times, and
+/// `,` goes on behind it.
 pub(crate) fn from_hex(text: &str) -> Result<Vec<u8>, Failure> {
+    if !text.contains('*') {
+        return from_digits(text);
+    }
+    let mut bytes = Vec::new();
+    for part in text.split(',') {
+        let Some((digits, count)) = part.split_once('*') else {
+            bytes.extend(from_digits(part)?);
+            continue;
+        };
+        let digits = from_digits(digits)?;
+        let (Some((last, before)), Ok(count)) = (digits.split_last(), count.trim().parse::<usize>()) else {
+            return Err(Failure::failure(format!("`{part}` is no byte and its number"))
+                .hint("`00*64` is 64 bytes of zeros"));
+        };
+        if count > LONGEST_RUN {
+            return Err(Failure::failure(format!("{count} times a byte"))
+                .hint(format!("{LONGEST_RUN} times at most")));
+        }
+        bytes.extend_from_slice(before);
+        bytes.extend(std::iter::repeat_n(*last, count));
+    }
+    Ok(bytes)
+}
+
+fn from_digits(text: &str) -> Result<Vec<u8>, Failure> {
     let text = text.strip_prefix("0x").unwrap_or(text);
     let mut digits = Vec::with_capacity(text.len());
     for (index, letter) in text.chars().enumerate() {
@@ -158,6 +187,25 @@ pub(crate) fn from_hex(text: &str) -> Result<Vec<u8>, Failure> {
     Ok(pairs.iter().map(|[high, low]| high << 4 | low).collect())
 }
 
+/// Digits as `from_hex` reads them, with long runs of one byte as `XX*N`.
+pub(crate) fn to_short_hex(bytes: &[u8]) -> String {
+    const WORTH_IT: usize = 24;
+    let mut parts: Vec<String> = Vec::new();
+    let mut plain = String::new();
+    for run in bytes.chunk_by(|a, b| a == b) {
+        if run.len() >= WORTH_IT {
+            parts.push(format!("{plain}{:02x}*{}", run[0], run.len()));
+            plain.clear();
+        } else {
+            plain += &to_hex(run);
+        }
+    }
+    if !plain.is_empty() || parts.is_empty() {
+        parts.push(plain);
+    }
+    parts.join(",")
+}
+
 /// Lower-case hexadecimal digits.
 pub(crate) fn to_hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
@@ -165,4 +213,20 @@ pub(crate) fn to_hex(bytes: &[u8]) -> String {
         write!(text, "{byte:02x}").expect("writing to a string");
         text
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_of_a_byte_are_read_as_they_are_written() {
+        for bytes in
+            [vec![], vec![7], vec![0; 100], [&[1, 2][..], &[0; 30], &[3], &[9; 24], &[4; 23]].concat()]
+        {
+            assert_eq!(from_hex(&to_short_hex(&bytes)).expect("digits"), bytes);
+        }
+        assert_eq!(to_short_hex(&[&[1][..], &[0; 30], &[3]].concat()), "0100*30,03");
+        assert!(from_hex("*3").is_err() && from_hex("00*x").is_err() && from_hex("00*9999999").is_err());
+    }
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use beelift::engine::{Content, Element, Fill};
 
 use crate::args;
-use crate::input::to_hex;
+use crate::input::{to_hex, to_short_hex};
 
 /// A command in the making.
 pub(crate) struct Replay(String);
@@ -45,10 +45,10 @@ impl Replay {
     /// Packet and context, where the run has them.
     pub(crate) fn input(&mut self, packet: Option<&[u8]>, context: Option<&[u8]>) {
         if let Some(packet) = packet {
-            self.option("--packet", &to_hex(packet));
+            self.option("--packet", &to_short_hex(packet));
         }
         if let Some(context) = context {
-            self.option("--context", &to_hex(context));
+            self.option("--context", &to_short_hex(context));
         }
     }
 
@@ -75,7 +75,7 @@ pub(crate) fn fill_json(fill: &Fill) -> Value {
         element["key"] = json!(to_hex(&fill.key));
     }
     match &fill.content {
-        Content::Element(Element::Value(value)) => element["value"] = json!(to_hex(value)),
+        Content::Element(Element::Value(value)) => element["value"] = json!(to_short_hex(value)),
         Content::Element(Element::PerCpu(values)) => {
             element["values"] = values.iter().map(|value| json!(to_hex(value))).collect();
         }

@@ -9,18 +9,20 @@ use std::ops::Range;
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use serde_json::{Value, json};
 
+use beelift::engine::witness::Witness;
 use beelift::isa::{InsnId, Pc, effects};
 use beelift::kernel::{OsError, VerifierLog};
 use beelift::link::{LineInfo, Program, Trap};
 use beelift::verify::Rejected;
 
-use crate::{names, output};
+use crate::input::to_hex;
+use crate::{names, output, replay};
 
 /// Branches of the path that are shown.
 const SHOWN_PATH: usize = 8;
 
-/// A rejection for a person.
-pub(crate) fn rejected(program: &Program, rejected: &Rejected) -> String {
+/// A rejection for a person. The witness comes with the command that shows it.
+pub(crate) fn rejected(program: &Program, rejected: &Rejected, witness: Option<(&Witness, &str)>) -> String {
     let mut report = Report::new(rejected.reason.to_string(), Some(rejected.reason.code()));
     report.line = rejected.line.clone();
     report.note(place(program, rejected.insn_id, rejected.at));
@@ -40,6 +42,15 @@ pub(crate) fn rejected(program: &Program, rejected: &Rejected) -> String {
     }
     if !rejected.path.is_empty() {
         report.note(path(program, &rejected.path));
+    }
+    if let Some((witness, command)) = witness {
+        let what = witness.trap.access().unwrap_or_else(|| witness.trap.kind.to_string());
+        let place = if witness.trap.at == rejected.at {
+            "here".to_owned()
+        } else {
+            format!("at instruction {}", witness.trap.at)
+        };
+        report.note(format!("witness: with this input the interpreter stops {place}: {what}\n{command}"));
     }
     report.help = rejected.help.clone();
     report.render()
@@ -77,6 +88,24 @@ fn path(program: &Program, path: &[(Pc, bool)]) -> String {
         .collect();
     text.push_str(&steps.join(", "));
     text
+}
+
+/// A witness as JSON.
+pub(crate) fn witness_json(witness: &Witness, command: &str) -> Value {
+    let mut maps = serde_json::Map::new();
+    for fill in &witness.fills {
+        let elements = maps.entry(fill.map.clone()).or_insert_with(|| json!([]));
+        elements.as_array_mut().expect("made above").push(replay::fill_json(fill));
+    }
+    json!({
+        "packet": to_hex(&witness.input.packet),
+        "context": to_hex(&witness.input.context),
+        "maps": maps,
+        "clock": witness.world.as_ref().map(|world| world.clock_ns),
+        "seed": witness.world.as_ref().map(|world| world.random),
+        "trap": trap_json(&witness.trap),
+        "command": command,
+    })
 }
 
 /// A rejection as the `reason` of `verify --json`.

@@ -59,6 +59,9 @@ fn fills(args: &args::Run, program: &Program) -> Result<Vec<Fill>, Failure> {
     Ok(fills)
 }
 
+/// Backward jumps and calls of a run without a proof, if the command line does not say.
+const UNVERIFIED_FUEL: u64 = 1 << 20;
+
 /// Everything a run needs.
 struct Job<'a> {
     args: &'a args::Run,
@@ -78,7 +81,8 @@ impl Job<'_> {
             .verify(Options { buffer: self.buffer(), ..options })
             .link(self.opened.link_options())
             .check_facts(self.args.check_facts);
-        if let Some(fuel) = world.fuel {
+        // Nothing says that a program without a proof ever ends.
+        if let Some(fuel) = world.fuel.or(self.args.unverified.then_some(UNVERIFIED_FUEL)) {
             builder = builder.fuel(fuel);
         }
         builder
@@ -255,7 +259,7 @@ impl Job<'_> {
     fn rejected(&self, rejected: &beelift::verify::Rejected) -> Failure {
         Failure::new(Kind::Rejected, format!("the verifier rejected it: {}", rejected.reason))
             .at(self.name)
-            .with_report(report::rejected(self.program, rejected))
+            .with_report(report::rejected(self.program, rejected, None))
     }
 
     fn failed(&self, error: Error) -> Failure {

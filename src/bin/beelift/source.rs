@@ -15,7 +15,7 @@ use beelift::elf::{ElfError, Object};
 use beelift::isa::Slot;
 use beelift::link::{self, AssembleError, LinkError, LinkOptions, Program};
 use beelift::runtime::MapDef;
-use beelift::runtime::ctx::ProgramType;
+use beelift::runtime::ctx::{ContextLayout, FieldKind, ProgramType};
 use beelift::runtime::helper;
 
 use crate::args;
@@ -259,6 +259,16 @@ impl Opened {
         for warning in self.object().map(Object::warnings).unwrap_or_default() {
             say!("warning: {}: {warning}", self.label);
         }
+    }
+}
+
+/// Whether the program runs on packets.
+pub(crate) fn has_packet(program: &Program) -> bool {
+    match program.prog_type.layout(program.attach_type) {
+        ContextLayout::Fields { fields, .. } => {
+            fields.iter().any(|field| matches!(field.kind, FieldKind::PacketData))
+        }
+        ContextLayout::Raw { .. } | ContextLayout::Memory | ContextLayout::Kernel => false,
     }
 }
 

@@ -5,6 +5,8 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
+use beelift::ProgramType;
+use beelift::engine::witness::{self, Budget, Witness};
 use beelift::kernel::{LogLevel, OsError};
 use beelift::link::{LinkError, Program};
 use beelift::verify::{self, Options, Policy, Statistics};
@@ -13,6 +15,7 @@ use crate::args;
 use crate::failure::{Failure, Kind};
 use crate::kernel::{Side, Verdict};
 use crate::output::{self, out, say};
+use crate::replay::Replay;
 use crate::report;
 use crate::source::{self, Opened};
 use crate::steps::Steps;
@@ -47,6 +50,22 @@ pub(crate) fn verify(args: &args::Verify, as_json: bool) -> Result<ExitCode, Fai
     Ok(first.map_or(ExitCode::SUCCESS, |kind| ExitCode::from(kind.status())))
 }
 
+/// The command that runs a witness.
+fn command(source: &args::Source, name: &str, program: &Program, witness: &Witness) -> String {
+    let mut replay = Replay::new(source, name);
+    replay.flag("--unverified");
+    let given = source::has_packet(program) || program.prog_type == ProgramType::Memory;
+    let packet = given.then_some(&witness.input.packet[..]);
+    let context = Some(&witness.input.context[..]).filter(|context| !context.is_empty());
+    replay.input(packet, context);
+    replay.fills(&witness.fills);
+    if let Some(world) = &witness.world {
+        replay.option("--clock", &world.clock_ns.to_string());
+        replay.option("--seed", &world.random.to_string());
+    }
+    replay.text()
+}
+
 /// The library's rules of that name.
 pub(crate) fn policy(policy: args::Policy) -> Policy {
     match policy {
@@ -62,6 +81,8 @@ struct Judged {
     /// `Err`: it could not be linked.
     program: Result<Program, (LinkError, Failure)>,
     ours: Option<Result<Statistics, verify::Failure>>,
+    /// An input that shows the rejection, and the command that runs it.
+    witness: Option<(Witness, String)>,
     /// Steps of our verifier, for JSON.
     log: Option<Value>,
     kernel: Option<Verdict>,
@@ -77,7 +98,7 @@ fn judge(
 ) -> Judged {
     let unlinked = |name: String, error: LinkError| {
         let failure = opened.unlinked(&name, &error);
-        Judged { name, program: Err((error, failure)), ours: None, log: None, kernel: None }
+        Judged { name, program: Err((error, failure)), ours: None, witness: None, log: None, kernel: None }
     };
     let program = match opened.try_link(&name, &opened.link_options()) {
         Ok((program, _)) => program,
@@ -93,6 +114,16 @@ fn judge(
         verify::verify(program.clone(), options)
     };
     let ours = verified.map(|verified| verified.statistics());
+    let witness = match &ours {
+        Err(verify::Failure::Rejected(rejected)) if !args.no_witness => {
+            let found = witness::find(&program, opened.object(), rejected, Budget::default());
+            found.map(|witness| {
+                let command = command(&args.source, &name, &program, &witness);
+                (witness, command)
+            })
+        }
+        Ok(_) | Err(_) => None,
+    };
     let kernel = match side {
         None => None,
         Some(Err(error)) => Some(Verdict::Unknown(Box::new(error.clone()))),
@@ -104,7 +135,7 @@ fn judge(
             }
         }
     };
-    Judged { name, program: Ok(program), ours: Some(ours), log, kernel }
+    Judged { name, program: Ok(program), ours: Some(ours), witness, log, kernel }
 }
 
 impl Judged {
@@ -157,7 +188,11 @@ impl Judged {
                 Value::Null,
             ),
             Some(Err(verify::Failure::Rejected(rejected))) => {
-                (json!({ "insns": insns }), report::rejected_json(program, rejected))
+                let mut reason = report::rejected_json(program, rejected);
+                let witness = self.witness.as_ref();
+                reason["witness"] =
+                    json!(witness.map(|(witness, command)| report::witness_json(witness, command)));
+                (json!({ "insns": insns }), reason)
             }
             Some(Err(verify::Failure::Unsupported { what, at })) => {
                 let insn = at.and_then(|pc| program.insn_at(pc));
@@ -246,7 +281,8 @@ impl Judged {
                 statistics.micros
             ),
             Some(Err(verify::Failure::Rejected(rejected))) => {
-                say!("{}", report::rejected(program, rejected));
+                let witness = self.witness.as_ref().map(|(witness, command)| (witness, command.as_str()));
+                say!("{}", report::rejected(program, rejected, witness));
                 out!("{title}: rejected: {}", rejected.reason);
             }
             Some(Err(other)) => out!("{title}: {other}"),

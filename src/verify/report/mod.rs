@@ -1,6 +1,7 @@
 //! A rejection as data: place, reason, path, registers, source line, help.
 #![forbid(unsafe_code)]
 
+mod help;
 mod reason;
 mod words;
 
@@ -118,7 +119,7 @@ pub(crate) fn rejected(program: &Program, at: InsnId, reason: Reason) -> Rejecte
         at: program.pcs.get(at.index()).copied().unwrap_or_default(),
         insn_id: at,
         insn: program.insns.get(at.index()).copied(),
-        help: help(&reason),
+        help: help::help(&reason),
         reason,
         path: Vec::new(),
         registers: Vec::new(),
@@ -186,29 +187,4 @@ fn origins(program: &Program, at: InsnId, steps: &[InsnId]) -> Vec<(Reg, Pc)> {
     }
     found.sort_unstable_by_key(|(reg, _)| reg.index());
     found
-}
-
-/// What would help, for common rejections.
-fn help(reason: &Reason) -> Option<String> {
-    let text = match reason {
-        Reason::NullableAccess { .. } => "compare the pointer with NULL before this",
-        Reason::OutsidePacket { .. } => {
-            "compare the end of the access with `data_end` before this, on every path"
-        }
-        Reason::NegativeOffset { .. } | Reason::SizeNegative { .. } => {
-            "use an unsigned number, or check that it is not negative"
-        }
-        Reason::UnboundedOffset { .. } | Reason::SizeUnbounded { .. } | Reason::OutOfBounds { .. } => {
-            "check the upper bound of the number before this"
-        }
-        Reason::Unreleased { .. } => "release the reference on every path",
-        Reason::InfiniteLoop => "let every turn of the loop change what its exit depends on",
-        Reason::UninitialisedRegister { .. } | Reason::UninitialisedStack { .. } => {
-            "give it a value on every path"
-        }
-        Reason::HelperNeedsGpl { .. } => "the licence section decides",
-        Reason::Locked { .. } | Reason::CallInLock => "unlock first",
-        _ => return None,
-    };
-    Some(text.to_owned())
 }

@@ -321,6 +321,9 @@ fn programs_without_a_proof_run_checked() {
         (&1.into(), &"assembly".into())
     );
     beelift(&[&args(ARP)[..], &["--engine", "jit"]].concat()).status(2).says_json("only the interpreter");
+    // Nothing says that it ends: fuel is always limited.
+    let endless = ["run", "hex:0500ffff00000000", "--type", "xdp", "--unverified", "--packet", ARP];
+    beelift(&endless).status(4).says("out of fuel");
     // Rules beside memory safety.
     let file = Scratch::new("unwritten.s", "r0 = r4\nexit\n");
     let outcome = beelift(&["run", file.path(), "--type", "xdp", "--unverified", "--packet", ARP]).status(4);

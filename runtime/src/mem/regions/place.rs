@@ -4,7 +4,7 @@
 
 use super::{RegionKind, Regions};
 
-/// Farther than this from everything, an address is just a number.
+/// Farther than this from null, or from a value in its map, an address is just a number.
 const NEAR: u64 = 1 << 16;
 
 /// What an address is close to.
@@ -81,17 +81,15 @@ impl Regions<'_> {
                 return Place::Map { map: map.def().name.clone(), past: back as i64 - 1 };
             }
         }
-        let distance = |(start, end): (u64, u64)| {
-            if address < start { start - address } else { address.saturating_sub(end) }
+        // What lies next to a slab differs from run to run: only inside of it an address says something.
+        let Some(region) =
+            self.regions.iter().rev().find(|region| region.slab.offset_of(address, 1).is_some())
+        else {
+            return Place::Nowhere;
         };
-        let nearest = self.regions.iter().rev().min_by_key(|region| distance(region.extent.range()));
-        match nearest.map(|region| (region.kind, region.extent.range())) {
-            Some((kind, range)) if distance(range) < NEAR => {
-                let from = if kind == RegionKind::Stack { range.1 } else { range.0 };
-                let offset = address.wrapping_sub(from).cast_signed();
-                Place::Region { kind, offset, len: range.1.saturating_sub(range.0) }
-            }
-            Some(_) | None => Place::Nowhere,
-        }
+        let (start, end) = region.extent.range();
+        let from = if region.kind == RegionKind::Stack { end } else { start };
+        let offset = address.wrapping_sub(from).cast_signed();
+        Place::Region { kind: region.kind, offset, len: end.saturating_sub(start) }
     }
 }

@@ -2,11 +2,12 @@
 #![forbid(unsafe_code)]
 
 use beelift::Program;
-use beelift::runtime::ctx::{ContextLayout, FieldKind};
+use beelift::runtime::ctx::ContextLayout;
 
 use crate::args;
 use crate::failure::Failure;
 use crate::input::{self, Sources};
+use crate::source::has_packet;
 
 /// The inputs that the command line names; without any, one empty input for types that need no packet.
 pub(super) fn inputs(args: &args::Run, program: &Program) -> Result<Vec<input::Input>, Failure> {
@@ -18,14 +19,8 @@ pub(super) fn inputs(args: &args::Run, program: &Program) -> Result<Vec<input::I
     };
     let field = |name: &str, value: &str| context_field(program, name, value);
     let mut inputs = sources.read(&field)?;
-    let has_packet = match program.prog_type.layout(program.attach_type) {
-        ContextLayout::Fields { fields, .. } => {
-            fields.iter().any(|field| matches!(field.kind, FieldKind::PacketData))
-        }
-        ContextLayout::Raw { .. } | ContextLayout::Memory | ContextLayout::Kernel => false,
-    };
     if inputs.is_empty() && args.pcap.is_none() && args.vectors.is_none() {
-        if has_packet {
+        if has_packet(program) {
             return Err(Failure::usage(format!("a program of type {} needs a packet", program.prog_type))
                 .hint("give --packet HEX, --pcap FILE or --vectors FILE"));
         }
