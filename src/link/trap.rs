@@ -21,7 +21,7 @@ pub struct Trap {
     /// The memory access that was refused, with [`TrapKind::Access`] and [`TrapKind::Argument`].
     pub fault: Option<Fault>,
     /// What that access came close to.
-    pub place: Option<Place>,
+    pub place: Option<Box<Place>>,
     /// The call chain, innermost first: the first entry is `at` itself.
     pub backtrace: Vec<TrapFrame>,
 }
@@ -68,7 +68,7 @@ impl Trap {
     /// With the access that was refused.
     #[must_use]
     pub fn with_fault(self, fault: Fault, place: Place) -> Self {
-        Self { fault: Some(fault), place: Some(place), ..self }
+        Self { fault: Some(fault), place: Some(Box::new(place)), ..self }
     }
 
     /// The access that was refused, in words: `write of 8 bytes at packet+60, where there are 64 bytes`.

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::require;
 
+mod map;
 mod run;
 
 /// What a command did.

@@ -34,6 +34,8 @@ pub(crate) enum Verb {
     Compile(Compile),
     /// Load programs into the running kernel.
     Load(Load),
+    /// Show and change maps in the kernel (pinned, or by id or name) and maps of an earlier run.
+    Map(Map),
     /// Show what this machine's kernel and this runtime support, side by side.
     Features,
     /// Plug-in of the public BPF conformance suite: run the bytes on stdin and print r0 in hexadecimal.
@@ -245,6 +247,91 @@ pub(crate) struct Bench {
     /// Draw the times of all programs as an SVG.
     #[arg(long, value_name = "OUT.svg")]
     pub(crate) plot: Option<PathBuf>,
+}
+
+/// `map`
+#[derive(Args)]
+pub(crate) struct Map {
+    /// What to do with it.
+    #[command(subcommand)]
+    pub(crate) action: MapAction,
+}
+
+/// When an element is set.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Existing {
+    /// Only if it is there.
+    Present,
+    /// Only if it is not there.
+    Absent,
+}
+
+/// What to do with maps. MAP is the path of a pin, `id:N`, `name:NAME`, or `FILE:NAME` for a result of `run --json
+/// --maps`. Keys and values are hexadecimal digits of their size (or `hex:…`), else numbers, names and JSON by type.
+#[derive(Subcommand)]
+pub(crate) enum MapAction {
+    /// All maps: of the kernel, pinned below a directory, or in a result of a run.
+    List {
+        /// A directory of pins or a file with a result.
+        #[arg(value_name = "DIR|FILE")]
+        place: Option<PathBuf>,
+    },
+    /// All elements of a map.
+    Dump {
+        /// PIN, id:N, name:NAME or FILE:NAME.
+        map: String,
+    },
+    /// One element; of a queue or stack the next one.
+    #[command(visible_alias = "lookup")]
+    Get {
+        /// PIN, id:N, name:NAME or FILE:NAME.
+        map: String,
+        /// Its key (of a bloom filter: the value asked for).
+        key: Option<String>,
+    },
+    /// Sets an element; on every CPU, or on each by a JSON array.
+    #[command(visible_alias = "update")]
+    Set {
+        /// PIN, id:N, name:NAME or FILE:NAME.
+        map: String,
+        /// Its key.
+        key: String,
+        /// Its value.
+        value: String,
+        /// Only if it is there, or only if it is not.
+        #[arg(long, value_enum)]
+        only: Option<Existing>,
+    },
+    /// Removes an element.
+    Delete {
+        /// PIN, id:N, name:NAME or FILE:NAME.
+        map: String,
+        /// Its key.
+        key: String,
+    },
+    /// Puts a value into a queue, a stack or a bloom filter.
+    Push {
+        /// PIN, id:N or name:NAME.
+        map: String,
+        /// The value.
+        value: String,
+    },
+    /// Takes the next value out of a queue or stack.
+    Pop {
+        /// PIN, id:N or name:NAME.
+        map: String,
+    },
+    /// Prints elements as they change, or records of a ring buffer as they come (and takes them).
+    Watch {
+        /// PIN, id:N or name:NAME.
+        map: String,
+        /// Milliseconds from look to look.
+        #[arg(long, value_name = "MS", default_value_t = 1000)]
+        interval: u64,
+        /// Stop after that many changes or records.
+        #[arg(long, value_name = "N")]
+        count: Option<u64>,
+    },
 }
 
 /// `conformance`

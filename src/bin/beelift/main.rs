@@ -20,6 +20,7 @@ mod kernel;
 mod listing;
 mod load;
 mod machine;
+mod map;
 mod maps;
 mod names;
 mod output;
@@ -65,6 +66,7 @@ fn dispatch(cli: &args::Cli) -> Result<ExitCode, Failure> {
         args::Verb::Dump(args) => dump::dump(args, cli.json),
         args::Verb::Compile(args) => compile::compile(args, cli.json),
         args::Verb::Load(args) => load::load(args, cli.json),
+        args::Verb::Map(args) => map::map(args, cli.json),
         args::Verb::Features => features::features(cli.json),
         args::Verb::Conformance(args) => conformance::conformance(args, cli.json),
         args::Verb::Run(args) => run::run(args, cli.json),

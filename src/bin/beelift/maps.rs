@@ -61,7 +61,7 @@ impl Contents {
     }
 
     fn entry(&self, types: Option<&Btf>, key: &[u8], element: &Element) -> Value {
-        let typed = |id: u32, bytes: &[u8]| self.value(types, id, bytes).map(|value| tree(&value));
+        let typed = |id: u32, bytes: &[u8]| value(types, id, bytes).map(|value| tree(&value));
         let (mut entry, value) = match element {
             Element::Value(value) => {
                 (json!({ "key": to_hex(key), "value": to_hex(value) }), typed(self.def.btf_value, value))
@@ -80,13 +80,8 @@ impl Contents {
         entry
     }
 
-    fn value(&self, types: Option<&Btf>, id: u32, bytes: &[u8]) -> Option<btf::Value> {
-        let id = TypeId(id);
-        types.filter(|_| id != TypeId::VOID)?.value(id, bytes)
-    }
-
     fn text(&self, types: Option<&Btf>, id: u32, bytes: &[u8]) -> String {
-        self.value(types, id, bytes).map_or_else(|| to_hex(bytes), |value| value.to_string())
+        text(types, id, bytes)
     }
 
     /// Prints the map.
@@ -124,28 +119,60 @@ impl Contents {
         }
     }
 
+    /// Prints each element.
+    pub(crate) fn print_elements(&self, types: Option<&Btf>) {
+        if let What::Elements(elements) = &self.what {
+            for (key, element) in elements {
+                let key =
+                    if key.is_empty() { "next".to_owned() } else { self.text(types, self.def.btf_key, key) };
+                self.print_values(types, &key, element, |_| true);
+            }
+        }
+    }
+
+    fn print_values(
+        &self,
+        types: Option<&Btf>,
+        key: &str,
+        element: &Element,
+        wanted: impl Fn(&[u8]) -> bool,
+    ) {
+        match element {
+            Element::Value(value) => out!("  {key}: {}", self.text(types, self.def.btf_value, value)),
+            Element::PerCpu(values) => {
+                out!("  {key}:");
+                for (cpu, value) in values.iter().enumerate().filter(|(_, value)| wanted(value)) {
+                    out!("    cpu {cpu}: {}", self.text(types, self.def.btf_value, value));
+                }
+            }
+        }
+    }
+
     /// Prints an element that is not all zero; whether it did.
     fn print_element(&self, types: Option<&Btf>, key: &[u8], element: &Element) -> bool {
         let is_zero = |bytes: &[u8]| bytes.iter().all(|&byte| byte == 0);
         // Hash elements are there or not; array elements are always there, and zero at first.
         let array = self.def.key_size == 4 && self.def.kind.name().ends_with("array");
-        let key_text = || self.text(types, self.def.btf_key, key);
-        match element {
-            Element::Value(value) if array && is_zero(value) => false,
-            Element::Value(value) => {
-                out!("  {}: {}", key_text(), self.text(types, self.def.btf_value, value));
-                true
-            }
-            Element::PerCpu(values) if array && values.iter().all(|value| is_zero(value)) => false,
-            Element::PerCpu(values) => {
-                out!("  {}:", key_text());
-                for (cpu, value) in values.iter().enumerate().filter(|(_, value)| !is_zero(value)) {
-                    out!("    cpu {cpu}: {}", self.text(types, self.def.btf_value, value));
-                }
-                true
-            }
+        let zero = match element {
+            Element::Value(value) => is_zero(value),
+            Element::PerCpu(values) => values.iter().all(|value| is_zero(value)),
+        };
+        if array && zero {
+            return false;
         }
+        self.print_values(types, &self.text(types, self.def.btf_key, key), element, |value| !is_zero(value));
+        true
     }
+}
+
+fn value(types: Option<&Btf>, id: u32, bytes: &[u8]) -> Option<btf::Value> {
+    let id = TypeId(id);
+    types.filter(|_| id != TypeId::VOID)?.value(id, bytes)
+}
+
+/// Bytes in the notation of their type, else as digits.
+pub(crate) fn text(types: Option<&Btf>, id: u32, bytes: &[u8]) -> String {
+    value(types, id, bytes).map_or_else(|| to_hex(bytes), |value| value.to_string())
 }
 
 /// What the engine read of a program's maps.

@@ -23,6 +23,17 @@ impl Saved {
         Ok(Self(value))
     }
 
+    /// A map, to change.
+    pub(crate) fn map_mut(&mut self, name: &str) -> Option<&mut Value> {
+        self.0["maps"].get_mut(name)
+    }
+
+    /// Writes the file anew.
+    pub(crate) fn write(&self, path: &Path) -> Result<(), Failure> {
+        std::fs::write(path, format!("{}\n", self.0))
+            .map_err(|error| Failure::failure(error).at(path.display()))
+    }
+
     /// Maps by name.
     pub(crate) fn maps(&self) -> &Map<String, Value> {
         self.0["maps"].as_object().expect("looked at when it was read")
