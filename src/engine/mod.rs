@@ -17,10 +17,12 @@ mod timers;
 mod user_maps;
 pub mod witness;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
 use beelift_runtime::environment::{Environment, HostEnvironment};
+use beelift_runtime::object::Objects;
 
 pub use collection::{Collection, LoadTimes};
 pub use error::Error;
@@ -90,6 +92,10 @@ pub(crate) struct Shared {
     pub(crate) cpus: beelift_runtime::cpu::CpuSlots,
     /// Number of the last program loaded: what a `prog_array` shows of it.
     pub(crate) programs: AtomicU32,
+    /// The maps in user space by number.
+    pub(crate) objects: Objects,
+    /// Where maps are that ask to be pinned by name.
+    pub(crate) pin_directory: Option<PathBuf>,
 }
 
 impl Engine {
@@ -105,6 +111,12 @@ impl Engine {
     #[must_use]
     pub fn builder() -> EngineBuilder {
         EngineBuilder::default()
+    }
+
+    /// The maps in user space of this engine's collections, by number.
+    #[must_use]
+    pub fn objects(&self) -> &Objects {
+        &self.shared.objects
     }
 
     /// Bytes of native code that live programs of this engine occupy.
@@ -131,6 +143,7 @@ pub struct EngineBuilder {
     deterministic: bool,
     check_facts: bool,
     unverified: bool,
+    pin_directory: Option<PathBuf>,
 }
 
 impl Default for EngineBuilder {
@@ -145,6 +158,7 @@ impl Default for EngineBuilder {
             deterministic: false,
             check_facts: false,
             unverified: false,
+            pin_directory: None,
         }
     }
 }
@@ -193,6 +207,13 @@ impl EngineBuilder {
         self.check_facts = check;
         self
     }
+    /// Maps in user space that ask to be pinned by name (`LIBBPF_PIN_BY_NAME`) are files of this directory, which other
+    /// engines and processes of this user open, too, and which outlive them. Without it they are maps like others.
+    #[must_use]
+    pub fn pin_directory(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.pin_directory = Some(directory.into());
+        self
+    }
     /// Runs programs that no verifier has seen: only for [`Choice::Interpreter`], which checks every access, and then
     /// the rules of [`interp::Monitor`](crate::interp::Monitor) as well. A broken rule is a trap.
     #[must_use]
@@ -228,6 +249,8 @@ impl EngineBuilder {
             code: crate::exec::CodeMemory::new(),
             cpus: beelift_runtime::cpu::CpuSlots::new(beelift_runtime::cpu::possible()),
             programs: AtomicU32::new(0),
+            objects: Objects::default(),
+            pin_directory: self.pin_directory,
         };
         Ok(Engine { shared: Arc::new(shared) })
     }

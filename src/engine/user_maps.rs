@@ -1,10 +1,14 @@
 //! The maps of a collection in user space: created, stood in for where no program needs them, put into each other.
 #![forbid(unsafe_code)]
 
+use std::path::{Component, Path};
 use std::sync::Arc;
 use std::time::Duration;
 
-use beelift_runtime::map::{CreateError, MapError, MapHandle as RuntimeHandle, MapOfMaps, absent, create};
+use beelift_runtime::map::{
+    CreateError, Map, MapDef, MapError, MapHandle as RuntimeHandle, MapOfMaps, absent, create,
+};
+use beelift_runtime::object::{SharedError, pin};
 
 use super::{Engine, Error};
 use crate::elf::MapEntry;
@@ -21,8 +25,11 @@ impl Engine {
         let cpus = self.shared.cpus.count();
         (0_u32..)
             .zip(program.maps.iter())
-            .map(|(slot, def)| match create(def, cpus) {
-                Ok(map) => Ok(Box::new(RuntimeHandle::new(map))),
+            .map(|(slot, def)| match self.create_map(def, cpus)? {
+                Ok(map) => {
+                    self.shared.objects.register(&map);
+                    Ok(Box::new(RuntimeHandle::new(map)))
+                }
                 Err(CreateError::Unsupported { .. }) if !used(MapSlot(slot)) => {
                     Ok(Box::new(RuntimeHandle::new(absent(def, cpus))))
                 }
@@ -33,6 +40,25 @@ impl Engine {
                 Err(error) => Err(Error::CreateMap { map: def.name.clone(), message: error.to_string() }),
             })
             .collect()
+    }
+
+    /// A map of its own, or the one that is pinned under its name.
+    fn create_map(&self, def: &MapDef, cpus: u32) -> Result<Result<Arc<dyn Map>, CreateError>, Error> {
+        let Some(directory) = self.shared.pin_directory.as_deref().filter(|_| def.pin_by_name) else {
+            return Ok(create(def, cpus));
+        };
+        let failed = |message: String| Error::CreateMap { map: def.name.clone(), message };
+        // Names come out of objects.
+        let mut parts = Path::new(&def.name).components();
+        let plain = matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None));
+        if !plain {
+            return Err(failed("a name that is no file's cannot be pinned".to_owned()));
+        }
+        match pin::open_or_create(def, cpus, &directory.join(&def.name)) {
+            Ok(map) => Ok(Ok(map)),
+            Err(SharedError::Create(error)) => Ok(Err(error)),
+            Err(error) => Err(failed(error.to_string())),
+        }
     }
 }
 

@@ -308,6 +308,52 @@ fn stacks_have_numbers() {
 }
 
 #[test]
+fn engines_share_what_is_pinned_by_name() {
+    let directory = std::env::temp_dir().join(format!("beelift-world-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let source = "
+    .map counts array key=4 value=8 entries=1
+    .map own array key=4 value=8 entries=1
+    *(u32 *)(r10 -4) = 0
+    r2 = r10
+    r2 += -4
+    r1 = map[counts] ll
+    call bpf_map_lookup_elem
+    if r0 == 0 goto out
+    r1 = *(u64 *)(r0 +0)
+    r1 += 1
+    *(u64 *)(r0 +0) = r1
+    r0 = r1
+out:
+    r1 = map[own] ll
+    exit";
+    let mut program = assemble(ProgramType::Xdp, source);
+    let mut maps = program.maps.to_vec();
+    maps[0].pin_by_name = true;
+    program.maps = maps.into();
+    let collections = [Choice::Jit, Choice::Interpreter].map(|choice| {
+        let engine = Engine::builder().backend(choice).pin_directory(&directory).build().unwrap();
+        let collection = engine.load_linked(vec![program.clone()]).unwrap();
+        assert_eq!(engine.objects().next_id(0), Some(1));
+        let name = engine.objects().map(2).map(|map| map.def().name.clone());
+        assert_eq!(name.as_deref(), Some("own"));
+        collection
+    });
+    for expected in 1..=4 {
+        let mut packet = packet();
+        let program = &collections[expected % 2].programs()[0];
+        assert_eq!(program.run(&mut XdpContext::new(&mut packet)).unwrap(), expected as u64);
+    }
+    std::fs::remove_dir_all(&directory).unwrap();
+    // A name that leads elsewhere.
+    let mut maps = program.maps.to_vec();
+    maps[0].name = "../elsewhere".to_owned();
+    program.maps = maps.into();
+    let engine = Engine::builder().backend(Choice::Jit).pin_directory(&directory).build().unwrap();
+    assert!(engine.load_linked(vec![program]).is_err());
+}
+
+#[test]
 fn cgroups_are_asked_for_by_slot() {
     let source = "
     .map groups cgroup_array key=4 value=4 entries=3

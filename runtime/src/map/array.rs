@@ -10,7 +10,7 @@ use super::{
 use crate::mem::{Bytes, Slab};
 
 /// An `array` map.
-pub(super) struct ArrayMap {
+pub(crate) struct ArrayMap {
     state: MapState,
     values: Slab,
 }
@@ -31,6 +31,11 @@ impl ArrayMap {
             }
         }
         Ok(Self { state, values })
+    }
+
+    /// Values that are there already, as many bytes as all of them take.
+    pub(crate) fn over(def: &MapDef, cpus: u32, values: Slab) -> Self {
+        Self { state: MapState::new(def, cpus), values }
     }
 
     /// Offset of the value of `index`.

@@ -40,6 +40,7 @@ use std::sync::Arc;
 use crate::mem::{Bytes, BytesMut, Slab};
 
 pub use absent::absent;
+pub(crate) use array::ArrayMap;
 pub use bloom::BloomMap;
 pub use cgroup_array::CgroupArrayMap;
 pub use create::create;

@@ -1,5 +1,7 @@
 //! Owned program-visible memory: [`Slab`] (values of maps) and [`SharedBytes`] (contexts, packets, stacks).
 
+mod shared;
+
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ops::Deref;
 use std::ptr::NonNull;
