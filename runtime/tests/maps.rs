@@ -515,8 +515,8 @@ fn special_fields_survive_updates_and_read_as_zero() {
     for kind in [MapKind::Array, MapKind::Hash, MapKind::LruHash] {
         let mut def = MapDef::new("s", kind, 4, 24, 2);
         def.fields = vec![
-            SpecialField { kind: SpecialKind::SpinLock, offset: 8, size: 4, btf_type: 0 },
-            SpecialField { kind: SpecialKind::Timer, offset: 16, size: 8, btf_type: 0 },
+            SpecialField { kind: SpecialKind::SpinLock, offset: 8, size: 4, btf_type: 0, node: 0 },
+            SpecialField { kind: SpecialKind::Timer, offset: 16, size: 8, btf_type: 0, node: 0 },
         ];
         let map = create(&def, 2).unwrap();
         map.update_bytes(&key(0), &[0xaa; 24], 0).unwrap();

@@ -82,7 +82,7 @@ impl Search<'_> {
                 }
             }
             Kind::Var { of, .. } => {
-                if !self.special(TypeId::VOID, 0, of, offset) {
+                if !self.special(ty.id, 0, of, offset) {
                     self.visit(of, offset, depth + 1);
                 }
             }
@@ -115,7 +115,7 @@ impl Search<'_> {
         match ty.kind {
             Kind::Struct(members) => {
                 let Some(kind) = by_name(ty.name) else { return false };
-                let btf_type = match kind {
+                let (btf_type, node) = match kind {
                     SpecialKind::ListHead | SpecialKind::RbRoot => self.contained(parent, index),
                     SpecialKind::SpinLock
                     | SpecialKind::ResSpinLock
@@ -128,9 +128,10 @@ impl Search<'_> {
                     | SpecialKind::ListNode
                     | SpecialKind::RbNode
                     | SpecialKind::Refcount
-                    | SpecialKind::Uptr => TypeId::VOID,
+                    | SpecialKind::Uptr => (TypeId::VOID, 0),
                 };
-                self.found.push(SpecialField { kind, offset, size: members.size, btf_type: btf_type.0 });
+                let (size, btf_type) = (members.size, btf_type.0);
+                self.found.push(SpecialField { kind, offset, size, btf_type, node });
                 true
             }
             Kind::Ptr(to) => {
@@ -144,7 +145,7 @@ impl Search<'_> {
                     _ => return false,
                 };
                 let btf_type = self.btf.resolve(of).0;
-                self.found.push(SpecialField { kind, offset, size: 8, btf_type });
+                self.found.push(SpecialField { kind, offset, size: 8, btf_type, node: 0 });
                 true
             }
             Kind::Void
@@ -168,18 +169,22 @@ impl Search<'_> {
         }
     }
 
-    /// The structure that a list head or tree root holds: `contains:NAME:MEMBER`, tagged on the member.
-    fn contained(&self, parent: TypeId, index: usize) -> TypeId {
+    /// The structure that a list head or tree root holds, and where its node lies in it: `contains:NAME:MEMBER`,
+    /// tagged on the member, or on the variable that the head is.
+    fn contained(&self, parent: TypeId, index: usize) -> (TypeId, u32) {
         let tagged = |id: TypeId| {
             let ty = self.btf.type_at(id);
             let Kind::DeclTag { of, component } = ty.kind else { return None };
-            let here = of == parent && component.map(|at| at as usize) == Some(index);
+            let here = of == parent && component.unwrap_or(0) as usize == index;
             here.then(|| ty.name.strip_prefix("contains:")).flatten()
         };
-        let Some(text) = self.btf.ids().find_map(tagged) else { return TypeId::VOID };
-        let name = text.split_once(':').map_or(text, |(name, _)| name);
+        let Some(text) = self.btf.ids().find_map(tagged) else { return (TypeId::VOID, 0) };
+        let (name, member) = text.split_once(':').unwrap_or((text, ""));
         let is_struct = |id: &TypeId| matches!(self.btf.type_at(*id).kind, Kind::Struct(_));
-        self.btf.named(name).find(is_struct).unwrap_or_default()
+        let id = self.btf.named(name).find(is_struct).unwrap_or_default();
+        let members = self.btf.type_at(id).kind.members();
+        let node = members.and_then(|members| members.iter().find(|found| found.name == member));
+        (id, node.map_or(0, |node| node.bit_offset / 8))
     }
 }
 

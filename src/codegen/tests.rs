@@ -91,6 +91,7 @@ fn verified(insns: Vec<Insn>) -> Verified {
         ksyms: Vec::new(),
         btf: None,
         lines: Vec::new(),
+        kernel_types: Arc::default(),
         relocations: Vec::new(),
     };
     Verified::assume(program, facts)

@@ -166,6 +166,7 @@ impl Body<'_> {
             Region::Packet => Class::Packet,
             Region::MapValue(_) => Class::Map,
             // A dynptr slice may be packet bytes.
+            Region::Object => return Err(self.unsupported("access to a kernel object")),
             Region::Memory | Region::Mixed => Class::Any,
             Region::Arena => unreachable!("an instruction has to do with arenas always or never"),
         };

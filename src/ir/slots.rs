@@ -90,7 +90,7 @@ fn promoted(verified: &Verified, blocks: &[CodeBlock]) -> Vec<Slot> {
             let Some(fact) = verified.facts().access[id.index()] else { continue };
             let offset = match fact.region {
                 Region::Stack { offset: Some(offset) } => offset,
-                Region::Stack { offset: None } | Region::Mixed => return Vec::new(),
+                Region::Stack { offset: None } | Region::Mixed | Region::Object => return Vec::new(),
                 Region::Context { .. }
                 | Region::CallerStack
                 | Region::Packet

@@ -173,7 +173,7 @@ fn map(directive: &Directive) -> Result<MapDef, AssembleError> {
 }
 
 fn special(kind: SpecialKind, offset: u32, size: u32) -> SpecialField {
-    SpecialField { kind, offset, size, btf_type: 0 }
+    SpecialField { kind, offset, size, btf_type: 0, node: 0 }
 }
 
 fn unknown(directive: &Directive, argument: &str) -> AssembleError {

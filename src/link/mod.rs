@@ -125,6 +125,8 @@ pub struct Program {
     pub btf: Option<Arc<crate::btf::Btf>>,
     /// Source lines, by ascending instruction.
     pub lines: Vec<LineInfo>,
+    /// Types of the running kernel, for what walks its objects; read when first needed.
+    pub kernel_types: Arc<crate::btf::KernelTypes>,
     /// CO-RE relocations, by ascending instruction, and what became of them.
     pub relocations: Vec<CoreOutcome>,
 }
@@ -174,6 +176,7 @@ impl Program {
             ksyms: Vec::new(),
             btf: None,
             lines: Vec::new(),
+            kernel_types: Arc::default(),
             relocations: Vec::new(),
         })
     }

@@ -34,6 +34,8 @@ pub enum Region {
     Memory,
     /// Anywhere in the window of the program's arena, or beside it: checked at run time.
     Arena,
+    /// A kernel object, or memory that may not be there: only the kernel can run the access.
+    Object,
     /// Different regions on different paths: no alias class.
     Mixed,
 }

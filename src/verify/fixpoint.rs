@@ -158,7 +158,7 @@ impl Solver<'_> {
             let insn = &self.program.insns[at];
             let region = self.observed.access[at].map(|access| access.region);
             let writes = crate::isa::effects::access(insn).is_some_and(|access| access.kind.writes());
-            let outside = matches!(region, Some(Region::CallerStack | Region::Mixed));
+            let outside = matches!(region, Some(Region::CallerStack | Region::Mixed | Region::Object));
             let escapes = !matches!(insn, Insn::Call(Callee::Subprogram(_)))
                 && self.observed.call[at].as_ref().is_some_and(|call| call.stack_escapes);
             (writes && outside) || escapes
@@ -414,7 +414,9 @@ impl Solver<'_> {
                 Some(value) => state.keep(offset, size, value),
                 None => state.forget_bytes(offset, size.bytes()),
             },
-            Some(Region::Stack { offset: None } | Region::Mixed) | None => state.slots.clear(),
+            Some(Region::Stack { offset: None } | Region::Mixed | Region::Object) | None => {
+                state.slots.clear()
+            }
             Some(
                 Region::Context { .. }
                 | Region::CallerStack

@@ -184,6 +184,16 @@ fn changes(before: &State, after: &State, tables: &Tables<'_>) -> String {
     text
 }
 
+fn dynptr(kind: DynptrType) -> &'static str {
+    match kind {
+        DynptrType::Local => "local",
+        DynptrType::Ringbuf => "ringbuf",
+        DynptrType::Skb => "skb",
+        DynptrType::SkbMeta => "skb_meta",
+        DynptrType::Xdp => "xdp",
+    }
+}
+
 fn blank(text: &str) -> &'static str {
     if text.is_empty() { "" } else { " " }
 }
@@ -207,19 +217,11 @@ fn slot(text: &mut String, index: usize, slot: &Slot, depth: usize, tables: &Tab
     let place = 8 * (index + 1);
     let value = if let Some(special) = slot.special {
         match special.special {
-            Special::Dynptr(kind) => format!(
-                "dynptr({})",
-                match kind {
-                    DynptrType::Local => "local",
-                    DynptrType::Ringbuf => "ringbuf",
-                    DynptrType::Skb => "skb",
-                    DynptrType::Xdp => "xdp",
-                }
-            ),
+            Special::Dynptr(kind) => format!("dynptr({})", dynptr(kind)),
             Special::Iterator(_) => {
                 format!("iterator({})", if special.active { "active" } else { "drained" })
             }
-            Special::IrqFlag => "irq_flag".to_owned(),
+            Special::IrqFlag { .. } => "irq_flag".to_owned(),
         }
     } else if slot.spill_size() == 8 {
         register(&slot.spilled, depth, tables)
@@ -318,7 +320,14 @@ fn register(register: &Register, depth: usize, tables: &Tables<'_>) -> String {
         Kind::Socket(SockKind::Tcp) => "tcp_sock".to_owned(),
         Kind::Socket(SockKind::Xdp) => "xdp_sock".to_owned(),
         Kind::FlowKeys => "flow_keys".to_owned(),
-        Kind::Object(id, _) => format!("object({id})"),
+        Kind::Object(of, flags) => {
+            let mut text = format!("object({}", tables.types.name(of));
+            for (name, _) in flags.iter_names() {
+                let _ = write!(text, ",{}", name.to_lowercase());
+            }
+            text + ")"
+        }
+        Kind::Dynptr(kind) => format!("const_dynptr({})", dynptr(kind)),
         Kind::Function(index) => format!("function({index})"),
         Kind::Arena => "arena".to_owned(),
     };

@@ -13,6 +13,7 @@ pub mod domain;
 mod explore;
 pub mod facts;
 mod fixpoint;
+mod kfuncs;
 mod liveness;
 pub mod log;
 mod observe;
@@ -24,6 +25,7 @@ mod stack_depth;
 mod state;
 mod structure;
 mod tables;
+mod types;
 
 use std::time::Instant;
 
@@ -33,7 +35,7 @@ use explore::{Stop, Verifier};
 use liveness::Liveness;
 use observe::Observed;
 use prototype::{ArgumentType, Problem, Prototype};
-use state::{Kind, MemFlags, Register};
+use state::{DynptrType, Kind, MemFlags, Register};
 use structure::{LoopPoint, Structure};
 use tables::Tables;
 
@@ -161,12 +163,15 @@ fn prove(
         return Err(report::rejected(program, at, Reason::AbnormalReturn { what }).into());
     }
     let liveness = Liveness::solve(program, &structure, |callee| tables.argument_count(callee));
-    tables.prototypes = (0..program.subprograms.len()).map(|sub| Prototype::of(program, sub)).collect();
+    tables.prototypes =
+        (0..program.subprograms.len()).map(|sub| Prototype::of(program, &tables.types, sub)).collect();
     for &sub in &structure.bottom_up {
         let range = &program.subprograms[sub];
         let own = &program.insns[range.entry.index()..range.end.index()];
         tables.changes_packet[sub] = own.iter().any(|insn| tables.moves_packet(insn))
             || structure.calls[sub].iter().any(|edge| tables.changes_packet[edge.callee]);
+        tables.sleeps[sub] = own.iter().any(|insn| tables.instruction_sleeps(insn))
+            || structure.calls[sub].iter().any(|edge| tables.sleeps[edge.callee]);
     }
     let tables = tables;
     let inputs = Inputs { program, options, structure: &structure, liveness: &liveness, tables: &tables };
@@ -222,11 +227,21 @@ fn abnormal_return(program: &Program) -> Option<(InsnId, &'static str)> {
         .find_map(|at| leaves(&program.insns[at]).map(|what| (InsnId(at as u32), what))) // counted in 32 bits
 }
 
+/// Names of the kernel functions whose contract is written down here, in order.
+pub fn kernel_functions() -> impl Iterator<Item = &'static str> {
+    kfuncs::names()
+}
+
 /// Where loops through calls are closed.
 fn loop_point(tables: &Tables<'_>, insn: &Insn) -> LoopPoint {
     match insn {
         Insn::Call(Callee::Helper(id)) if check::calls_back(*id) => LoopPoint::Force,
-        Insn::Call(Callee::Kfunc { kfunc, .. }) if tables.is_iterator_next(*kfunc) => LoopPoint::Force,
+        Insn::Call(Callee::Kfunc { kfunc, .. })
+            if tables.is_iterator_next(*kfunc)
+                || tables.kfunc(*kfunc).is_some_and(|found| check::kfunc_calls_back(found.name)) =>
+        {
+            LoopPoint::Force
+        }
         _ => LoopPoint::None,
     }
 }
@@ -301,6 +316,19 @@ fn explore_function(
                     let kind = Kind::Memory(MemFlags::empty());
                     Register { size, nullable, id, ..Register::pointer(kind) }
                 }
+                ArgumentType::Untrusted => {
+                    Register::pointer(Kind::Memory(MemFlags::READ_ONLY | MemFlags::UNTRUSTED))
+                }
+                ArgumentType::Dynptr => {
+                    let owner = verifier.fresh_id();
+                    Register { owner, ..Register::pointer(Kind::Dynptr(DynptrType::Local)) }
+                }
+                ArgumentType::Object { of, untrusted, nullable } => {
+                    let id = if nullable { verifier.fresh_id() } else { 0 };
+                    let flags = if untrusted { MemFlags::UNTRUSTED } else { MemFlags::TRUSTED };
+                    Register { nullable, id, ..Register::pointer(Kind::Object(of, flags)) }
+                }
+                ArgumentType::Arena => Register::pointer(Kind::Arena),
             };
             *verifier.state.register_mut(reg) = register;
         }

@@ -149,6 +149,7 @@ fn unite(a: Region, b: Region) -> Region {
     match (a, b) {
         (Region::Stack { .. }, Region::Stack { .. }) => Region::Stack { offset: None },
         (Region::MapValue(_), Region::MapValue(_)) => Region::MapValue(None),
+        (Region::Object, _) | (_, Region::Object) => Region::Object,
         _ => Region::Mixed,
     }
 }

@@ -3,9 +3,11 @@
 
 use super::explore::Stop;
 use super::report::Reason;
+use super::state::TypeRef;
+use super::types::Types;
 use crate::btf::{Btf, Kind, TypeId};
 use crate::link::Program;
-use beelift_runtime::ctx::{ContextLayout, ProgramType};
+use beelift_runtime::ctx::{ContextLayout, ProgramType, attach};
 
 /// Type of an argument.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -21,6 +23,21 @@ pub(crate) enum ArgumentType {
         /// May be null.
         nullable: bool,
     },
+    /// Memory that may not be there: anything may be passed.
+    Untrusted,
+    /// A dynptr, only to be used.
+    Dynptr,
+    /// A kernel object.
+    Object {
+        /// Type.
+        of: TypeRef,
+        /// Anything may be passed, and reads may fail softly; else it stays valid.
+        untrusted: bool,
+        /// May be null.
+        nullable: bool,
+    },
+    /// An address in an arena.
+    Arena,
 }
 
 /// A global function's prototype; it returns a number.
@@ -30,12 +47,19 @@ pub(crate) struct Prototype {
     pub(crate) arguments: Vec<ArgumentType>,
 }
 
-/// Annotations of a parameter (`arg:ctx` and the like).
-#[derive(Clone, Copy, Default)]
-struct Tags {
-    context: bool,
-    nonnull: bool,
-    other: bool,
+bitflags::bitflags! {
+    /// Annotations of a parameter (`arg:ctx` and the like).
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    struct Tags: u8 {
+        const CONTEXT = 1;
+        const NONNULL = 1 << 1;
+        const NULLABLE = 1 << 2;
+        const TRUSTED = 1 << 3;
+        const UNTRUSTED = 1 << 4;
+        const ARENA = 1 << 5;
+        /// One that no kernel knows.
+        const OTHER = 1 << 6;
+    }
 }
 
 impl Prototype {
@@ -43,7 +67,7 @@ impl Prototype {
     ///
     /// # Errors
     /// A prototype that global functions must not have, or one that is not understood.
-    pub(crate) fn of(program: &Program, subprogram: usize) -> Result<Self, Problem> {
+    pub(crate) fn of(program: &Program, types: &Types<'_>, subprogram: usize) -> Result<Self, Problem> {
         let sub = &program.subprograms[subprogram];
         let refuse = |what: &str| Problem::Refused(format!("function {}: {what}", sub.name));
         let btf = program.btf.as_deref().ok_or_else(|| refuse("no type information"))?;
@@ -63,7 +87,7 @@ impl Prototype {
         let tags = tags(btf, func, params.len());
         let mut arguments = Vec::new();
         for (param, tags) in params.iter().zip(tags) {
-            let argument = argument(program, btf, param.of, tags);
+            let argument = argument(program, types, btf, param.of, tags);
             arguments.push(argument.map_err(|what| match what {
                 Problem::Refused(what) => refuse(&format!("argument {}: {what}", param.name)),
                 Problem::Unknown(what) => Problem::Unknown(format!("function {}: {what}", sub.name)),
@@ -101,49 +125,125 @@ impl From<&Problem> for Stop {
 }
 
 fn tags(btf: &Btf, func: TypeId, count: usize) -> Vec<Tags> {
-    let mut tags = vec![Tags::default(); count];
-    for (id, tag) in btf.ids().map(|id| (id, btf.type_at(id))) {
+    let mut tags = vec![Tags::empty(); count];
+    for tag in btf.iter() {
         let Kind::DeclTag { of, component: Some(component) } = tag.kind else { continue };
         if of != func {
             continue;
         }
-        let _ = id;
         let Some(slot) = tags.get_mut(component as usize) else { continue };
-        match tag.name.strip_prefix("arg:") {
-            Some("ctx") => slot.context = true,
-            Some("nonnull") => slot.nonnull = true,
-            Some(_) => slot.other = true,
-            None => {}
-        }
+        *slot |= match tag.name.strip_prefix("arg:") {
+            Some("ctx") => Tags::CONTEXT,
+            Some("nonnull") => Tags::NONNULL,
+            Some("nullable") => Tags::NULLABLE,
+            Some("trusted") => Tags::TRUSTED,
+            Some("untrusted") => Tags::UNTRUSTED,
+            Some("arena") => Tags::ARENA,
+            Some(_) => Tags::OTHER,
+            None => Tags::empty(),
+        };
     }
     tags
 }
 
-fn argument(program: &Program, btf: &Btf, of: TypeId, tags: Tags) -> Result<ArgumentType, Problem> {
+fn argument(
+    program: &Program,
+    types: &Types<'_>,
+    btf: &Btf,
+    of: TypeId,
+    tags: Tags,
+) -> Result<ArgumentType, Problem> {
+    let refused = |what: &str| Err(Problem::Refused(what.to_owned()));
+    if tags.contains(Tags::OTHER) {
+        return refused("an annotation that is not known");
+    }
     let resolved = btf.resolve(of);
     let Kind::Ptr(to) = btf.type_at(resolved).kind else {
-        if tags.context || tags.nonnull || tags.other {
-            return Err(Problem::Refused("a pointer annotation on what is no pointer".to_owned()));
+        if !tags.is_empty() {
+            return refused("a pointer annotation on what is no pointer");
         }
         if is_number(btf, resolved) {
             return Ok(ArgumentType::Number);
         }
-        return Err(Problem::Refused("neither a number nor a pointer".to_owned()));
+        return refused("neither a number nor a pointer");
     };
-    if tags.context || is_context(program, btf, to) {
+    let only = |allowed: Tags| {
+        let fine = allowed.contains(tags);
+        if fine { Ok(()) } else { Err(Problem::Refused("annotations that contradict each other".to_owned())) }
+    };
+    let target = btf.resolve(to);
+    if tags.contains(Tags::CONTEXT) || is_context(program, btf, to) {
+        only(Tags::CONTEXT)?;
+        if tags.contains(Tags::CONTEXT) && !may_be_context(program, btf, to) {
+            return refused("annotated as the context, but of another type");
+        }
         return Ok(ArgumentType::Context);
     }
-    if tags.other {
-        return Err(Problem::Unknown("annotated argument".to_owned()));
-    }
-    let target = btf.resolve(to);
     if btf.type_at(target).name == "bpf_dynptr" {
-        return Err(Problem::Unknown("dynptr argument".to_owned()));
+        only(Tags::empty())?;
+        return Ok(ArgumentType::Dynptr);
     }
+    if tags.contains(Tags::TRUSTED) {
+        only(Tags::TRUSTED | Tags::NULLABLE)?;
+        let of = kernel_object(types, btf, target)?;
+        return Ok(ArgumentType::Object { of, untrusted: false, nullable: tags.contains(Tags::NULLABLE) });
+    }
+    if tags.contains(Tags::UNTRUSTED) {
+        only(Tags::UNTRUSTED)?;
+        if is_number(btf, target) || target == TypeId::VOID {
+            return Ok(ArgumentType::Untrusted);
+        }
+        let of = kernel_object(types, btf, target)?;
+        return Ok(ArgumentType::Object { of, untrusted: true, nullable: false });
+    }
+    if tags.contains(Tags::ARENA) {
+        only(Tags::ARENA)?;
+        return Ok(ArgumentType::Arena);
+    }
+    only(Tags::NONNULL)?;
     let size = btf.size_of(target).and_then(|size| u32::try_from(size).ok()).filter(|size| *size < 1 << 29);
     match size {
-        Some(size) => Ok(ArgumentType::Memory { size, nullable: !tags.nonnull }),
-        None => Err(Problem::Refused("a pointer to what has no size".to_owned())),
+        Some(size) => Ok(ArgumentType::Memory { size, nullable: !tags.contains(Tags::NONNULL) }),
+        None => refused("a pointer to what has no size"),
+    }
+}
+
+/// The kernel's type of that name.
+fn kernel_object(types: &Types<'_>, btf: &Btf, target: TypeId) -> Result<TypeRef, Problem> {
+    if types.kernel().is_none() {
+        return Err(Problem::Unknown("the kernel's types".to_owned()));
+    }
+    let found = btf.type_at(target);
+    // A local flavour of a kernel type goes by the kernel's name.
+    let name = found.name.split("___").next().unwrap_or_default();
+    match found.kind {
+        Kind::Struct(_) | Kind::Union(_) | Kind::Fwd { .. } => types.kernel_struct(name),
+        _ => None,
+    }
+    .ok_or_else(|| Problem::Refused(format!("`{name}` is no type of the kernel")))
+}
+
+/// Whether a pointer that is annotated as the context may be to that type.
+fn may_be_context(program: &Program, btf: &Btf, to: TypeId) -> bool {
+    use ProgramType as P;
+    let target = btf.type_at(btf.resolve(to));
+    let is_struct = matches!(target.kind, Kind::Struct(_) | Kind::Union(_) | Kind::Fwd { .. });
+    let word = matches!(target.kind, Kind::Int { size: 8, .. });
+    if target.id == TypeId::VOID || is_context(program, btf, to) {
+        return true;
+    }
+    match program.prog_type {
+        P::Kprobe | P::PerfEvent => {
+            (is_struct && target.name == "pt_regs") || names(btf, to).any(|name| name == "bpf_user_pt_regs_t")
+        }
+        P::RawTracepoint | P::RawTracepointWritable | P::Lsm | P::StructOps => word,
+        P::Tracing => match program.attach_type {
+            attach::TRACE_RAW_TP => word || (is_struct && target.name == "bpf_raw_tracepoint_args"),
+            attach::TRACE_ITER => is_struct && target.name.starts_with("bpf_iter__"),
+            _ => word,
+        },
+        P::Tracepoint | P::Syscall | P::Ext => true,
+        _ => false,
     }
 }
 

@@ -8,8 +8,10 @@ use beelift_runtime::helper::{self, Helper, Proto};
 use beelift_runtime::map::SpecialKind;
 use beelift_runtime::{MapDef, MapKind};
 
+use super::kfuncs;
 use super::prototype::{Problem, Prototype};
 use super::state::MapRef;
+use super::types::Types;
 use crate::isa::{Callee, Const64, Insn, InsnId, KfuncSlot, MapSlot};
 use crate::link::{Kfunc, Program};
 
@@ -25,6 +27,8 @@ pub(crate) struct Tables<'a> {
     inner: Vec<Option<MapRef>>,
     /// The arena that the program names.
     pub(crate) arena: Option<MapSlot>,
+    /// Types of objects.
+    pub(crate) types: Types<'a>,
     /// Context of the program.
     pub(crate) layout: ContextLayout,
     /// What r0 may be at the end.
@@ -35,6 +39,8 @@ pub(crate) struct Tables<'a> {
     pub(crate) prototypes: Vec<Result<Prototype, Problem>>,
     /// Subprograms that may move the packet, on any path.
     pub(crate) changes_packet: Vec<bool>,
+    /// Subprograms that may sleep, on any path.
+    pub(crate) sleeps: Vec<bool>,
 }
 
 /// Where the program names an arena.
@@ -77,11 +83,13 @@ impl<'a> Tables<'a> {
             slots,
             inner,
             arena: arenas(program).next().map(|(_, slot)| slot),
+            types: Types::new(&program.kernel_types, program.btf.as_deref()),
             layout: program_type.layout(program.attach_type),
             returns: program_type.return_range(program.attach_type),
             sleepable: program.prog_flags & SLEEPABLE != 0 || program_type == ProgramType::Syscall,
             prototypes: Vec::new(),
             changes_packet: vec![false; program.subprograms.len()],
+            sleeps: vec![false; program.subprograms.len()],
         }
     }
 
@@ -206,5 +214,21 @@ impl<'a> Tables<'a> {
                 .is_some_and(|helper| helper.proto.flags.contains(helper::HelperFlags::CHANGES_PACKET)),
             _ => false,
         }
+    }
+    /// Whether an instruction may sleep by itself.
+    pub(crate) fn instruction_sleeps(&self, insn: &Insn) -> bool {
+        match insn {
+            Insn::Call(Callee::Helper(id)) => self
+                .helper(*id)
+                .is_some_and(|helper| helper.proto.flags.contains(helper::HelperFlags::SLEEPS)),
+            Insn::Call(Callee::Kfunc { kfunc, .. }) => {
+                self.kfunc(*kfunc).is_some_and(|prototype| prototype.traits.contains(kfuncs::Traits::SLEEPS))
+            }
+            _ => false,
+        }
+    }
+    /// A kernel function that the program calls.
+    pub(crate) fn kfunc(&self, kfunc: KfuncSlot) -> Option<&'static kfuncs::Prototype> {
+        self.kfuncs.get(kfunc.0 as usize).and_then(|kfunc| kfuncs::by_name(&kfunc.name))
     }
 }

@@ -132,6 +132,8 @@ pub struct SpecialField {
     pub size: u32,
     /// BTF type id it points to or contains (kptr, list head, rbtree root), else 0.
     pub btf_type: u32,
+    /// List head, rbtree root: offset of the node in what it contains, else 0.
+    pub node: u32,
 }
 
 /// Kinds of special fields (kernel: `enum btf_field_type`).

@@ -221,6 +221,7 @@ fn access(program: &Program, fact: &AccessFact) -> String {
         Region::MapValue(Some(map)) => format!("value of {}", map_name(program, map)),
         Region::MapValue(None) => "a map value".to_owned(),
         Region::Memory => "run-time memory".to_owned(),
+        Region::Object => "a kernel object".to_owned(),
         Region::Mixed => "different memory on different paths".to_owned(),
     };
     format!("{region}{}", if fact.aligned { ", aligned" } else { "" })

@@ -314,7 +314,12 @@ impl<'a> Relocator<'a> {
         }
         let mut source = None;
         let mut found: Option<(TypeId, Answer)> = None;
-        for index in 0..self.targets.len() {
+        let mut order: Vec<usize> = (0..self.targets.len()).collect();
+        if kind == CoreKind::TypeIdTarget {
+            // The number is for the kernel alone.
+            order.sort_by_key(|index| !matches!(self.targets[*index], CoreTarget::Kernel(_)));
+        }
+        for index in order {
             let candidates = self.candidates(index, record.root);
             let Some(types) = self.types(index).filter(|_| !candidates.is_empty()) else { continue };
             source = Some(self.targets[index].source());

@@ -6,12 +6,31 @@ use std::sync::Arc;
 
 use beelift_runtime::MapDef;
 use beelift_runtime::ctx::ProgramType;
+use beelift_runtime::helper;
 
-use super::Joiner;
-use crate::btf::{Btf, CoreOutcome, FuncLinkage, Kind, Relocator, TypeId};
+use super::{CALL, Joiner};
+use crate::btf::{Btf, CoreOutcome, CoreTarget, FuncLinkage, KernelTypes, Kind, Relocator, TypeId};
 use crate::elf::{Function, ProgramDef};
 use crate::isa::{InsnId, Pc, decode};
 use crate::link::{LineInfo, LinkError, LinkOptions, Linkage, Program, Subprogram};
+
+/// Whose types answer: for programs that walk the kernel's objects its own come first.
+fn targets(walks_kernel_objects: bool, options: &LinkOptions) -> Vec<CoreTarget> {
+    let mut targets = options.core_targets.clone();
+    if walks_kernel_objects {
+        targets.sort_by_key(|target| !matches!(target, CoreTarget::Kernel(_)));
+    }
+    targets
+}
+
+/// The kernel's types, shared with those that CO-RE asks.
+fn kernel_types(options: &LinkOptions) -> Arc<KernelTypes> {
+    let shared = options.core_targets.iter().find_map(|target| match target {
+        CoreTarget::Kernel(types) => Some(Arc::clone(types)),
+        CoreTarget::Builtin | CoreTarget::Own | CoreTarget::Types(..) => None,
+    });
+    shared.unwrap_or_default()
+}
 
 impl Joiner<'_> {
     pub(super) fn finish(
@@ -24,7 +43,8 @@ impl Joiner<'_> {
         if self.slots.is_empty() {
             return Err(LinkError::Empty);
         }
-        let outcomes = self.relocate(options)?;
+        let walks = prog_type.info().kernel_only || self.walks_kernel_objects();
+        let outcomes = self.relocate(&targets(walks, options))?;
         let code = decode(&self.slots)?;
         let id_of = |slot: usize| -> Option<InsnId> {
             let pc = Pc(u32::try_from(slot).ok()?);
@@ -78,17 +98,32 @@ impl Joiner<'_> {
             ksyms: self.ksyms,
             btf: btf.cloned(),
             lines,
+            kernel_types: kernel_types(options),
             relocations,
         };
         program.check_slots()?;
         Ok(program)
     }
 
+    /// Whether the program gets pointers to the kernel's objects, whose layout only the kernel knows.
+    fn walks_kernel_objects(&self) -> bool {
+        let served = |name: &str| helper::kfunc_by_name(name).is_some() || name == helper::THROW;
+        self.kfuncs.iter().any(|kfunc| !served(&kfunc.name))
+            || self.slots.iter().any(|slot| {
+                let object = |found: &helper::Helper| {
+                    matches!(found.proto.ret, helper::RetKind::BtfId { name, .. } if !name.is_empty())
+                };
+                slot.opcode() == CALL
+                    && slot.src() == 0
+                    && helper::by_id(slot.imm().cast_unsigned()).is_some_and(object)
+            })
+    }
+
     /// Applies the CO-RE relocations of all pieces; outcomes by output slot.
-    fn relocate(&mut self, options: &LinkOptions) -> Result<Vec<(usize, CoreOutcome)>, LinkError> {
+    fn relocate(&mut self, targets: &[CoreTarget]) -> Result<Vec<(usize, CoreOutcome)>, LinkError> {
         let mut outcomes = Vec::new();
         let Some(btf) = self.object.btf() else { return Ok(outcomes) };
-        let mut relocator = Relocator::new(btf, &options.core_targets);
+        let mut relocator = Relocator::new(btf, targets);
         for piece in &self.pieces {
             let (code, function) = self.code(piece.place);
             let end = piece.start + (function.end - function.start) as usize;

@@ -173,6 +173,7 @@ impl Verifier<'_> {
             | Kind::Packet
             | Kind::PacketMeta
             | Kind::Object(..)
+            | Kind::Dynptr(_)
             | Kind::Memory(_)
             | Kind::Function(_) => true,
             Kind::FlowKeys => constant.is_some(),

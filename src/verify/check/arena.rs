@@ -1,4 +1,4 @@
-//! Arenas: casts between the two kinds of their addresses, arithmetic on pointers, pages.
+//! Arenas: casts between the two kinds of their addresses, arithmetic on pointers.
 //!
 //! A pointer into an arena may hold any number: what it reaches is checked at run time. Arithmetic on it has 32 bits,
 //! whatever the instruction says.
@@ -48,28 +48,5 @@ impl Verifier<'_> {
 
     pub(super) fn arena_access(&mut self) {
         self.observed.access(self.at, Region::Arena, false);
-    }
-
-    /// A kernel function on the pages of a map; it may sleep.
-    pub(super) fn arena_pages(&mut self, name: &'static str, numbers: &[Reg]) -> Check {
-        let references = &self.state.references;
-        let atomic = references.rcu > 0 || references.preempt > 0 || references.newest_irq().is_some();
-        if atomic || !self.tables.sleepable {
-            return Err(Reason::MaySleep { name }.into());
-        }
-        let map = self.read(Reg::R1)?;
-        if !matches!(map.kind, Kind::Map(_)) || map.nullable {
-            let found = map.kind.name();
-            return Err(Reason::ArgumentType { reg: Reg::R1, expected: "a map", found }.into());
-        }
-        // Any address may be given; only pages of the arena are.
-        let address = self.read(Reg::R2)?;
-        if address.kind != Kind::Arena && self.leaks(&address) {
-            return Err(Reason::PointerLeak { into: "a kernel function" }.into());
-        }
-        for &reg in numbers {
-            self.number(reg)?;
-        }
-        Ok(())
     }
 }

@@ -181,14 +181,34 @@ impl Verifier<'_> {
                     Err(self.expected(reg, "the stack, or null", &register))
                 }
             }
-            ArgKind::SpinLock => self.spin_lock(reg, &register, helper.id == id::SPIN_LOCK),
+            ArgKind::SpinLock => {
+                self.lock(reg, &register, SpecialKind::SpinLock, false, helper.id == id::SPIN_LOCK)
+            }
             ArgKind::Sock { nullable: true, .. } if register.is_null() => Ok(()),
-            ArgKind::Sock { kind: wanted, .. } => self.socket_argument(reg, &register, wanted),
+            ArgKind::Sock { kind: wanted, nullable } => {
+                let valid = Register { nullable: register.nullable && !nullable, ..register };
+                self.socket_argument(reg, &valid, wanted)
+            }
             ArgKind::Timer => self.timer(reg, &register, call),
             ArgKind::Dynptr { role, kind } => self.dynptr_argument(reg, &register, role, kind, call),
-            ArgKind::BtfId { .. } | ArgKind::Kptr | ArgKind::PercpuBtfId => {
-                Err(Stop::Unsupported(helper.name.to_owned()))
+            ArgKind::Kptr => self.kptr_slot(reg, &register, call),
+            ArgKind::BtfId { name: "", .. } => self.kptr_value(reg, &register, call),
+            ArgKind::BtfId { nullable: true, .. } if register.is_null() => Ok(()),
+            ArgKind::BtfId { name, nullable } => {
+                let valid = Register { nullable: register.nullable && !nullable, ..register };
+                self.helper_object(reg, &valid, name)
             }
+            ArgKind::PercpuBtfId => match register.kind {
+                Kind::Object(of, flags)
+                    if flags.contains(MemFlags::PERCPU)
+                        && !register.nullable
+                        && !flags.intersects(MemFlags::UNTRUSTED | MemFlags::USER) =>
+                {
+                    call.percpu = Some((of, flags));
+                    Ok(())
+                }
+                _ => Err(self.expected(reg, "a per-CPU variable", &register)),
+            },
         }
     }
 
@@ -199,8 +219,10 @@ impl Verifier<'_> {
             {
                 context::unmodified(register)
             }
-            Kind::Object(..) if wanted == SockArgument::Btf => {
-                Err(Stop::Unsupported("kernel sockets".to_owned()))
+            Kind::Object(_, flags)
+                if wanted == SockArgument::Btf && !register.nullable && MemFlags::TRUSTED.contains(flags) =>
+            {
+                self.is_object_of(reg, register, self.kernel_type("sock_common")?, false)
             }
             _ => Err(self.expected(reg, "a socket", register)),
         }
@@ -318,7 +340,6 @@ impl Verifier<'_> {
         as_helper: bool,
         fact: &mut CallFact,
     ) -> Check {
-        let _ = as_helper;
         match register.kind {
             Kind::Packet | Kind::PacketMeta => self.packet_access(register, span, zero_allowed),
             Kind::MapKey(map) => {
@@ -373,7 +394,21 @@ impl Verifier<'_> {
                 let last = Span { size: 1, off: 0, ..span };
                 self.raw_context(span.size - 1, last, access)
             }
-            Kind::Object(..) => Err(Stop::Unsupported("kernel objects as memory".to_owned())),
+            Kind::Object(of, flags) => {
+                // A helper reads what is trusted; the rest is for kernel functions.
+                if as_helper && (access == Access::Write || flags != MemFlags::TRUSTED) {
+                    return Err(self.expected(span.reg, "memory", register));
+                }
+                if span.size == 0 && zero_allowed {
+                    return Ok(());
+                }
+                match access {
+                    Access::Read => {
+                        self.object_read(register, of, flags, span, Register::unknown()).map(|_| ())
+                    }
+                    Access::Write => self.object_write(register, of, flags, span),
+                }
+            }
             Kind::Uninit
             | Kind::Scalar
             | Kind::Context
@@ -381,6 +416,7 @@ impl Verifier<'_> {
             | Kind::Map(_)
             | Kind::Socket(_)
             | Kind::FlowKeys
+            | Kind::Dynptr(_)
             | Kind::Function(_)
             | Kind::Arena => Err(self.expected(span.reg, "memory", register)),
         }
@@ -420,7 +456,7 @@ impl Verifier<'_> {
     }
 
     /// A string in a frozen map, which ends inside it.
-    fn constant_string(&self, reg: Reg, register: &Register) -> Check {
+    pub(super) fn constant_string(&self, reg: Reg, register: &Register) -> Check {
         let bad = || Stop::from(Reason::NotAConstantString { reg });
         let Kind::MapValue(map) = register.kind else { return Err(bad()) };
         let def = self.tables.map(map);
@@ -470,6 +506,7 @@ fn is_memory(register: &Register) -> bool {
         | Kind::Map(_)
         | Kind::Socket(_)
         | Kind::FlowKeys
+        | Kind::Dynptr(_)
         | Kind::Function(_)
         | Kind::Arena => false,
     }

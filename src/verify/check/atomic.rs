@@ -68,6 +68,7 @@ impl Verifier<'_> {
             | Kind::MapKey(_)
             | Kind::Memory(_)
             | Kind::Object(..)
+            | Kind::Dynptr(_)
             | Kind::Function(_)
             | Kind::Arena => Ok(()),
         }

@@ -11,6 +11,7 @@ use crate::verify::precision::Place;
 use crate::verify::report::Reason;
 use crate::verify::state::{Kind, MapRef, Register, SockKind, State};
 use beelift_runtime::MapKind;
+use beelift_runtime::map::{SpecialField, SpecialKind};
 
 /// More linked scalars than this are not followed.
 const LINKS: usize = 6;
@@ -139,11 +140,8 @@ impl Verifier<'_> {
         valid.for_each(picks, |register| {
             not_null(register, |map| (tables.map(map).kind, tables.inner(map)));
             let keeps_id = match register.kind {
-                Kind::MapValue(map) => tables.map(map).fields.iter().any(|field| {
-                    use beelift_runtime::map::SpecialKind::{ResSpinLock, SpinLock};
-                    matches!(field.kind, SpinLock | ResSpinLock)
-                }),
-                Kind::Object(..) => true,
+                Kind::MapValue(map) => tables.map(map).fields.iter().any(is_lock),
+                Kind::Object(of, _) => tables.types.fields(of).iter().any(is_lock),
                 _ => false,
             };
             if !keeps_id {
@@ -258,6 +256,10 @@ fn apply(state: &mut State, reg: Reg, value: Scalar, places: &[Place]) {
     }
 }
 
+fn is_lock(field: &SpecialField) -> bool {
+    matches!(field.kind, SpecialKind::SpinLock | SpecialKind::ResSpinLock)
+}
+
 fn is_packet_pointer(register: &Register) -> bool {
     matches!(register.kind, Kind::Packet | Kind::PacketMeta | Kind::PacketEnd)
 }
@@ -277,11 +279,7 @@ fn decided(op: CmpOp, width: Width, left: &Register, right: &Register) -> Option
 
 /// A valid pointer is not zero.
 fn never_zero(op: CmpOp, width: Width, pointer: &Register, number: &Register) -> Option<bool> {
-    if pointer.nullable
-        || !pointer.kind.never_null()
-        || width == Width::W32
-        || number.value.constant() != Some(0)
-    {
+    if !pointer.never_null() || width == Width::W32 || number.value.constant() != Some(0) {
         return None;
     }
     match op {

@@ -13,7 +13,7 @@ use crate::verify::facts::CallFact;
 use crate::verify::precision::Note;
 use crate::verify::prototype::ArgumentType;
 use crate::verify::report::Reason;
-use crate::verify::state::{Frame, Kind, Register};
+use crate::verify::state::{Frame, Kind, MemFlags, Register};
 
 impl Verifier<'_> {
     pub(super) fn call(&mut self, callee: Callee) -> Check<Next> {
@@ -95,6 +95,10 @@ impl Verifier<'_> {
         if self.state.references.locks() > 0 {
             return Err(Reason::CallInLock.into());
         }
+        if tables.sleeps[subprogram] && (!self.may_sleep() || self.in_atomic_section()) {
+            let name = self.program.subprograms[subprogram].name.clone();
+            return Err(Reason::MaySleepGlobal { name }.into());
+        }
         let mut fact = CallFact::default();
         for (argument, reg) in prototype.arguments.iter().zip(Reg::ARGS) {
             self.global_argument(*argument, reg, &mut fact)?;
@@ -125,6 +129,31 @@ impl Verifier<'_> {
                     return Err(expected("the context"));
                 }
                 context::unmodified(&register)?;
+            }
+            ArgumentType::Untrusted | ArgumentType::Object { untrusted: true, .. } => {}
+            ArgumentType::Dynptr => {
+                self.dynptr_at(reg, &register)?;
+            }
+            ArgumentType::Object { of, nullable, .. } => {
+                if nullable && register.is_null() {
+                    return Ok(());
+                }
+                let valid = Register { nullable: register.nullable && !nullable, ..register };
+                match valid.kind {
+                    // As for helpers, an object found by walking will do.
+                    Kind::Object(_, flags)
+                        if !valid.nullable
+                            && (flags.is_empty() || flags == MemFlags::TRUSTED || flags == MemFlags::RCU) =>
+                    {
+                        self.is_object_of(reg, &valid, of, false)?;
+                    }
+                    _ => return Err(expected("a kernel object that may be trusted")),
+                }
+            }
+            ArgumentType::Arena => {
+                if !matches!(register.kind, Kind::Arena | Kind::Scalar) {
+                    return Err(expected("an address in an arena"));
+                }
             }
             ArgumentType::Memory { size, nullable } => {
                 if register.is_null() {

@@ -8,22 +8,31 @@
 use std::rc::Rc;
 
 use super::helper::{CallState, Called};
+use super::kfunc::KfuncCall;
 use crate::isa::{InsnId, Reg};
 use crate::verify::explore::{Check, Next, Stop, Verifier};
+use crate::verify::kfuncs::Prototype;
 use crate::verify::precision::{NONE, Note};
 use crate::verify::report::Reason;
-use crate::verify::state::{Callback, Frame, Kind, MapRef, Register, State};
+use crate::verify::state::{Callback, DynptrType, Frame, Kind, MapRef, MemFlags, Register, State};
 
 /// Helpers that call back, and how.
 mod id {
     pub(super) const FOR_EACH_MAP_ELEM: u32 = 164;
     pub(super) const TIMER_SET_CALLBACK: u32 = 170;
+    pub(super) const FIND_VMA: u32 = 180;
     pub(super) const LOOP: u32 = 181;
+    pub(super) const USER_RINGBUF_DRAIN: u32 = 209;
 }
 
 /// Whether a helper calls back before it returns.
 pub(crate) const fn calls_back(helper: u32) -> bool {
-    matches!(helper, id::FOR_EACH_MAP_ELEM | id::LOOP)
+    matches!(helper, id::FOR_EACH_MAP_ELEM | id::FIND_VMA | id::LOOP | id::USER_RINGBUF_DRAIN)
+}
+
+/// Whether a kernel function calls back before it returns.
+pub(crate) fn kfunc_calls_back(name: &str) -> bool {
+    name == "bpf_rbtree_add_impl"
 }
 
 impl Verifier<'_> {
@@ -58,19 +67,53 @@ impl Verifier<'_> {
                 let arguments = element(map, owner, Some(context));
                 self.push_callback(callback, &arguments)?;
             }
+            id::USER_RINGBUF_DRAIN => {
+                let owner = self.fresh_id();
+                let dynptr = Register { owner, ..Register::pointer(Kind::Dynptr(DynptrType::Local)) };
+                let context = *self.state.register(Reg::R3);
+                self.push_callback(callback, &[(Reg::R1, dynptr), (Reg::R2, context)])?;
+            }
+            id::FIND_VMA => {
+                let (task, context) = (*self.state.register(Reg::R1), *self.state.register(Reg::R4));
+                let area = Kind::Object(self.kernel_type("vm_area_struct")?, MemFlags::empty());
+                let area = Register::pointer(area);
+                self.push_callback(callback, &[(Reg::R1, task), (Reg::R2, area), (Reg::R3, context)])?;
+            }
             id::TIMER_SET_CALLBACK => {
                 let Some((map, owner)) = call.map else {
                     return Err(Reason::NoMapArgument { reg: Reg::R1 }.into());
                 };
-                self.push_asynchronous(callback, map, owner)?;
+                self.push_asynchronous(callback, map, owner, false)?;
             }
             _ => return Err(Stop::Unsupported(helper.name.to_owned())),
         }
         self.finish_helper(helper, call)
     }
 
+    /// A kernel function that calls a subprogram back, now or later.
+    pub(super) fn kfunc_callback(
+        &mut self,
+        prototype: &Prototype,
+        callback: usize,
+        call: &KfuncCall,
+    ) -> Check {
+        self.observed.entered[callback] = true;
+        if kfunc_calls_back(prototype.name) {
+            let node = self.borrowed(self.node_of(call.collection)?);
+            return self.push_callback_in(callback, &[(Reg::R1, node), (Reg::R2, node)], true);
+        }
+        let Some((map, owner)) = call.work else {
+            return Err(Stop::Unsupported(prototype.name.to_owned()));
+        };
+        self.push_asynchronous(callback, map, owner, true)
+    }
+
     /// A path into the callback, which comes back to the call.
     fn push_callback(&mut self, callback: usize, arguments: &[(Reg, Register)]) -> Check {
+        self.push_callback_in(callback, arguments, false)
+    }
+
+    fn push_callback_in(&mut self, callback: usize, arguments: &[(Reg, Register)], in_tree: bool) -> Check {
         let depth = self.state.frames.len();
         if depth >= self.options.limits.frames as usize {
             return Err(Reason::TooManyFrames { limit: self.options.limits.frames }.into());
@@ -82,7 +125,7 @@ impl Verifier<'_> {
         entered.callback_unroll += 1;
         entered.current_mut().callback_depth += 1;
         let mut frame = Frame::new(depth as u8, callback as u32, self.at); // at most 8 frames, 256 subprograms
-        frame.callback = Some(Callback { returns: (0, 1), asynchronous: false });
+        frame.callback = Some(Callback { returns: (0, 1), asynchronous: false, sleeps: false, in_tree });
         for (reg, register) in arguments {
             frame.registers[reg.index()] = *register;
         }
@@ -95,7 +138,7 @@ impl Verifier<'_> {
     }
 
     /// A callback that runs later, on a stack of its own.
-    fn push_asynchronous(&mut self, callback: usize, map: MapRef, owner: u32) -> Check {
+    fn push_asynchronous(&mut self, callback: usize, map: MapRef, owner: u32, sleeps: bool) -> Check {
         let key = (callback, map);
         if self.asynchronous.contains(&key) {
             return Ok(());
@@ -103,7 +146,7 @@ impl Verifier<'_> {
         self.asynchronous.push(key);
         let entry = self.program.subprograms[callback].entry;
         let mut frame = Frame::new(0, callback as u32, entry); // at most 256 subprograms
-        frame.callback = Some(Callback { returns: (0, 0), asynchronous: true });
+        frame.callback = Some(Callback { returns: (0, 0), asynchronous: true, sleeps, in_tree: false });
         for (reg, register) in element(map, owner, None) {
             frame.registers[reg.index()] = register;
         }

@@ -1,6 +1,7 @@
 //! Dynptrs: pairs of stack slots that only helpers and kfuncs touch.
 #![forbid(unsafe_code)]
 
+use super::context;
 use super::helper::CallState;
 use crate::isa::Reg;
 use crate::verify::explore::{Check, Verifier};
@@ -76,6 +77,10 @@ impl Verifier<'_> {
 
     /// The initialised dynptr that a register points to.
     pub(super) fn dynptr_at(&mut self, reg: Reg, register: &Register) -> Check<Dynptr> {
+        if let Kind::Dynptr(kind) = register.kind {
+            context::unmodified(register)?;
+            return Ok(Dynptr { kind, id: register.owner, object: 0 });
+        }
         let (frame, slot) = self.dynptr_place(reg, register)?;
         self.note_reads(frame, 1 << slot | 1 << (slot - 1));
         let object = self.state.frames[frame].stack.slot(slot).special;
@@ -109,15 +114,8 @@ impl Verifier<'_> {
         let id = self.fresh_id();
         let stack = self.state.frame_mut(frame).stack_mut();
         for (index, first) in [(slot, true), (slot - 1, false)] {
-            let special = SpecialSlot {
-                special: Special::Dynptr(kind),
-                first,
-                object,
-                id,
-                active: true,
-                depth: 0,
-                read_only: false,
-            };
+            let special =
+                SpecialSlot { special: Special::Dynptr(kind), first, object, id, ..SpecialSlot::NEW };
             *stack.slot_mut(index) =
                 Slot { bytes: [Byte::Special; 8], spilled: Register::UNINIT, special: Some(special) };
         }

@@ -5,12 +5,15 @@ use std::rc::Rc;
 
 use super::alu::MAX_VARIABLE_OFFSET;
 use super::dynptr::Dynptr;
+use super::kptr::Kptr;
 use crate::isa::Reg;
 use crate::verify::domain::Scalar;
 use crate::verify::explore::{Check, Next, Stop, Verifier};
 use crate::verify::facts::CallFact;
 use crate::verify::report::Reason;
-use crate::verify::state::{DynptrType, Kind, MapRef, MemFlags, Register, Resource, ResourceKind, SockKind};
+use crate::verify::state::{
+    DynptrType, Kind, MapRef, MemFlags, Register, Resource, ResourceKind, SockKind, TypeRef,
+};
 use beelift_runtime::MapKind;
 use beelift_runtime::helper::{HelperFlags, Proto, RetKind};
 use beelift_runtime::map::MapFlags;
@@ -26,6 +29,7 @@ pub(super) mod id {
     pub(crate) const SPIN_LOCK: u32 = 93;
     pub(crate) const SPIN_UNLOCK: u32 = 94;
     pub(crate) const KPTR_XCHG: u32 = 194;
+    pub(crate) const CURRENT_TASK_BTF: u32 = 158;
     pub(crate) const SNPRINTF: u32 = 165;
     pub(crate) const DYNPTR_WRITE: u32 = 202;
 }
@@ -66,6 +70,12 @@ pub(super) struct CallState {
     pub(super) dynptr_made: Option<(Reg, DynptrType)>,
     /// Dynptr that the helper uses.
     pub(super) dynptr: Option<Dynptr>,
+    /// The kptr that is exchanged.
+    pub(super) kptr: Option<Kptr>,
+    /// The map that it lies in.
+    pub(super) kptr_map: Option<MapRef>,
+    /// The per-CPU variable or object.
+    pub(super) percpu: Option<(TypeRef, MemFlags)>,
     /// Whether that dynptr ends here.
     pub(super) dynptr_released: bool,
     /// Facts for the code generator.
@@ -148,7 +158,7 @@ impl Verifier<'_> {
         }
         let references = &self.state.references;
         if flags.contains(HelperFlags::SLEEPS)
-            && (!self.tables.sleepable
+            && (!self.may_sleep()
                 || references.rcu > 0
                 || references.preempt > 0
                 || references.newest_irq().is_some())
@@ -200,7 +210,28 @@ impl Verifier<'_> {
             }
             return Err(Reason::NotAcquired { reg }.into());
         }
+        if call.kptr.is_some() && self.in_rcu() {
+            self.keep_in_rcu(call.object);
+        }
         self.release_object(call.object)
+    }
+
+    /// What goes into a kptr for each CPU stays readable for the rest of the RCU read section.
+    fn keep_in_rcu(&mut self, object: u32) {
+        let percpu = MemFlags::ALLOCATED | MemFlags::PERCPU;
+        self.state.for_each(
+            |register| {
+                register.object == object
+                    && matches!(register.kind, Kind::Object(_, flags) if flags.contains(percpu))
+            },
+            |register| {
+                register.object = 0;
+                if let Kind::Object(_, flags) = &mut register.kind {
+                    flags.remove(MemFlags::ALLOCATED);
+                    flags.insert(MemFlags::RCU);
+                }
+            },
+        );
     }
 
     /// A reference is given back: every pointer that depends on it is stale.
@@ -271,11 +302,27 @@ impl Verifier<'_> {
                 };
                 Register { nullable: true, ..Register::pointer(Kind::Socket(kind)) }
             }
-            RetKind::BtfId { name, .. } => {
-                return Err(Stop::Unsupported(format!("{}: pointer to {name}", helper.name)));
+            RetKind::BtfId { name: "", .. } => self.kptr_result(call)?,
+            RetKind::BtfId { name, nullable } => {
+                let trusted =
+                    if helper.id == id::CURRENT_TASK_BTF { MemFlags::TRUSTED } else { MemFlags::empty() };
+                let kind = Kind::Object(self.kernel_type(name)?, trusted);
+                Register { nullable, ..Register::pointer(kind) }
             }
-            RetKind::PercpuMem { .. } => {
-                return Err(Stop::Unsupported(format!("{}: per-CPU kernel memory", helper.name)));
+            RetKind::PercpuMem { nullable } => {
+                let Some((of, flags)) = call.percpu else {
+                    return Err(Stop::Unsupported(format!("{}: per-CPU kernel memory", helper.name)));
+                };
+                match of {
+                    // One CPU's part of an object of the program's own.
+                    TypeRef::Own(_) => {
+                        Register::pointer(Kind::Object(of, MemFlags::ALLOCATED | MemFlags::RCU))
+                    }
+                    TypeRef::Kernel(_) => {
+                        let kind = Kind::Object(of, flags - MemFlags::PERCPU);
+                        Register { nullable, ..Register::pointer(kind) }
+                    }
+                }
             }
         };
         Ok(self.with_identity(helper, call, result))
@@ -292,7 +339,9 @@ impl Verifier<'_> {
             let object = self.acquire();
             result.id = object;
             result.object = object;
-        } else if matches!(result.kind, Kind::Socket(_)) && helper.id != id::GET_LISTENER_SOCK {
+        } else if (matches!(result.kind, Kind::Socket(_)) && helper.id != id::GET_LISTENER_SOCK)
+            || helper.name.starts_with("bpf_skc_to_")
+        {
             // The result of a cast lives as long as its argument; a listener is another socket.
             result.object = call.object;
         }

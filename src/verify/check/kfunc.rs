@@ -1,246 +1,309 @@
-//! Kernel functions by name: those whose contract is written down here. Others are not supported.
+//! Calls of kernel functions: permission, sections, effects, result; rules of single functions.
+//!
+//! In: rows of `kfuncs`. Arguments are checked in `kfunc_argument`, lists and trees in `graph`.
 #![forbid(unsafe_code)]
 
-use std::rc::Rc;
-
 use super::context;
+use super::dynptr::Dynptr;
 use super::memory::{Access, Span};
+use crate::btf::{Kind as BtfKind, TypeId};
 use crate::isa::{KfuncSlot, Reg};
+use crate::verify::domain::Scalar;
 use crate::verify::explore::{Check, Next, Stop, Verifier};
 use crate::verify::facts::CallFact;
+use crate::verify::kfuncs::{Argument, Prototype, Returns, Traits};
 use crate::verify::report::Reason;
-use crate::verify::state::{
-    Byte, DynptrType, Kind, MemFlags, Register, Resource, ResourceKind, Slot, Special, SpecialSlot, Stack,
-};
-use beelift_runtime::ctx::ProgramType;
+use crate::verify::state::{DynptrType, Kind, MapRef, MemFlags, Register, TypeRef};
+use beelift_runtime::ctx::ContextLayout;
+use beelift_runtime::map::SpecialField;
 
-/// Kinds of iterators by number: that of `bpf_iter_num`.
-const ITERATOR_NUM: u32 = 0;
-/// BTF types of kernel objects that programs hold references to.
-const OBJECTS: [&str; 3] = ["task_struct", "bpf_cpumask", "cgroup"];
-const TASK: u32 = 0;
-const CPUMASK: u32 = 1;
-const CGROUP: u32 = 2;
+/// Largest object of each CPU that programs may allocate.
+const PERCPU_OBJECT: u32 = 512;
+
+/// What the arguments of one call say.
+#[derive(Debug, Default)]
+pub(super) struct KfuncCall {
+    /// The argument that holds a reference, and the reference.
+    pub(super) held: Option<(Reg, u32)>,
+    /// The constant argument.
+    pub(super) constant: Option<u64>,
+    /// The map argument and the identity of an inner map.
+    pub(super) map: Option<(MapRef, u32)>,
+    /// The map that a work queue or task work lies in, likewise.
+    pub(super) work: Option<(MapRef, u32)>,
+    /// The dynptr used.
+    pub(super) dynptr: Option<Dynptr>,
+    /// The function to call back.
+    pub(super) callback: Option<usize>,
+    /// The list head or tree root.
+    pub(super) collection: Option<SpecialField>,
+    /// Type of the allocated object.
+    pub(super) allocated: Option<TypeRef>,
+    /// Whether that object is held, not borrowed.
+    pub(super) owned: bool,
+}
 
 impl Verifier<'_> {
     pub(super) fn kfunc_call(&mut self, slot: KfuncSlot) -> Check<Next> {
         let program = self.program;
         let name = program.kfuncs.get(slot.0 as usize).map_or("?", |kfunc| kfunc.name.as_str());
-        let references = &self.state.references;
-        if references.locks() > 0 && !name.starts_with("bpf_iter_num_") {
-            return Err(Reason::CallInLock.into());
-        }
-        if is_for_task_contexts(name) && !has_object_kfuncs(self.tables.program_type(), name) {
-            let program_type = self.tables.program_type();
-            return Err(Reason::KfuncNotAllowed { name: name.to_owned(), program_type }.into());
-        }
-        self.observed.call(self.at, CallFact { stack_escapes: true, ..CallFact::default() });
-        let result = match name {
-            "bpf_rcu_read_lock" | "bpf_rcu_read_unlock" | "bpf_preempt_disable" | "bpf_preempt_enable" => {
-                self.section(name)?;
-                Register::UNINIT
-            }
-            "bpf_local_irq_save" => {
-                self.save_irq()?;
-                Register::UNINIT
-            }
-            "bpf_local_irq_restore" => {
-                self.restore_irq()?;
-                Register::UNINIT
-            }
-            "bpf_throw" => return self.throw(),
-            "bpf_arena_alloc_pages" => {
-                self.arena_pages("bpf_arena_alloc_pages", &[Reg::R3, Reg::R4, Reg::R5])?;
-                Register::unknown()
-            }
-            "bpf_arena_free_pages" => {
-                self.arena_pages("bpf_arena_free_pages", &[Reg::R3])?;
-                Register::UNINIT
-            }
-            "bpf_arena_reserve_pages" => {
-                self.arena_pages("bpf_arena_reserve_pages", &[Reg::R3])?;
-                Register::unknown()
-            }
-            "bpf_iter_num_new" => {
-                self.number(Reg::R2)?;
-                self.number(Reg::R3)?;
-                self.new_iterator()?;
-                Register::unknown()
-            }
-            "bpf_iter_num_next" => return self.next_of_iterator(),
-            "bpf_iter_num_destroy" => {
-                self.end_iterator()?;
-                Register::UNINIT
-            }
-            "bpf_dynptr_from_skb" => self.packet_dynptr(DynptrType::Skb)?,
-            "bpf_dynptr_from_xdp" => self.packet_dynptr(DynptrType::Xdp)?,
-            "bpf_dynptr_slice" => self.slice(true)?,
-            "bpf_dynptr_slice_rdwr" => self.slice(false)?,
-            "bpf_dynptr_size" | "bpf_dynptr_is_null" | "bpf_dynptr_is_rdonly" => {
-                let pointer = self.read(Reg::R1)?;
-                self.dynptr_at(Reg::R1, &pointer)?;
-                Register::unknown()
-            }
-            "bpf_dynptr_adjust" => {
-                let pointer = self.read(Reg::R1)?;
-                self.dynptr_at(Reg::R1, &pointer)?;
-                self.number(Reg::R2)?;
-                self.number(Reg::R3)?;
-                Register::unknown()
-            }
-            "bpf_dynptr_clone" => self.clone_dynptr()?,
-            "bpf_dynptr_copy" => {
-                for (dynptr, offset) in [(Reg::R1, Reg::R2), (Reg::R3, Reg::R4)] {
-                    let pointer = self.read(dynptr)?;
-                    self.dynptr_at(dynptr, &pointer)?;
-                    self.number(offset)?;
-                }
-                self.number(Reg::R5)?;
-                Register::unknown()
-            }
-            "bpf_dynptr_memset" => {
-                let pointer = self.read(Reg::R1)?;
-                self.dynptr_at(Reg::R1, &pointer)?;
-                for reg in [Reg::R2, Reg::R3, Reg::R4] {
-                    self.number(reg)?;
-                }
-                Register::unknown()
-            }
-            "bpf_strcmp" | "bpf_strcasecmp" | "bpf_strchr" | "bpf_strchrnul" | "bpf_strnchr"
-            | "bpf_strrchr" | "bpf_strlen" | "bpf_strnlen" | "bpf_strspn" | "bpf_strcspn" | "bpf_strstr"
-            | "bpf_strnstr" => {
-                self.strings(name)?;
-                Register::unknown()
-            }
-            "bpf_task_from_pid" => {
-                self.number(Reg::R1)?;
-                self.acquired(TASK)
-            }
-            "bpf_cgroup_from_id" => {
-                self.number(Reg::R1)?;
-                self.acquired(CGROUP)
-            }
-            "bpf_cpumask_create" => self.acquired(CPUMASK),
-            "bpf_task_acquire" => {
-                self.object(Reg::R1, TASK)?;
-                self.acquired(TASK)
-            }
-            "bpf_cpumask_acquire" => {
-                self.object(Reg::R1, CPUMASK)?;
-                let pointer = self.acquired(CPUMASK);
-                Register { nullable: false, ..pointer }
-            }
-            "bpf_task_release" => self.given_back(TASK)?,
-            "bpf_cgroup_release" => self.given_back(CGROUP)?,
-            "bpf_cpumask_release" => self.given_back(CPUMASK)?,
-            "bpf_cpumask_set_cpu" | "bpf_cpumask_clear_cpu" => {
-                self.number(Reg::R1)?;
-                self.object(Reg::R2, CPUMASK)?;
-                Register::UNINIT
-            }
-            "bpf_obj_new_impl" => self.new_object()?,
-            "bpf_obj_drop_impl" => self.drop_object()?,
-            _ => return Err(Stop::Unsupported(format!("kfunc {name}"))),
+        let Some(prototype) = self.tables.kfunc(slot) else {
+            return Err(Stop::Unsupported(format!("kfunc {name}")));
         };
+        self.may_call_kfunc(prototype)?;
+        self.observed.call(self.at, CallFact { stack_escapes: true, ..CallFact::default() });
+        if name == "bpf_throw" {
+            return self.throw();
+        }
+        let mut call = KfuncCall::default();
+        if name.starts_with("bpf_res_spin_lock") {
+            self.push_failed_lock()?;
+        }
+        self.kfunc_arguments(prototype, &mut call)?;
+        if let [Argument::Iterator(iterator), ..] = *prototype.arguments
+            && name.ends_with("_next")
+        {
+            self.kfunc_sections(prototype)?;
+            return self.next_of_iterator(iterator, prototype);
+        }
+        if let Some(callback) = call.callback {
+            self.kfunc_callback(prototype, callback, &call)?;
+        }
+        self.kfunc_sections(prototype)?;
+        let result = self.kfunc_result(prototype, &call)?;
         self.forget_caller_saved();
         *self.state.register_mut(Reg::R0) = result;
         Ok(Next::To(self.at.next()))
     }
 
-    pub(super) fn number(&mut self, reg: Reg) -> Check<Register> {
-        let register = self.read(reg)?;
-        if register.is_scalar() {
-            return Ok(register);
+    fn may_call_kfunc(&self, prototype: &Prototype) -> Check {
+        let name = prototype.name;
+        if self.state.references.locks() > 0 && !serves_in_lock(name) {
+            return Err(Reason::CallInLock.into());
         }
-        Err(Reason::ArgumentType { reg, expected: "a number", found: register.kind.name() }.into())
-    }
-
-    /// Enters or leaves an RCU read section or a section without preemption.
-    fn section(&mut self, name: &str) -> Check {
-        let references = Rc::make_mut(&mut self.state.references);
-        match name {
-            "bpf_rcu_read_lock" if references.rcu > 0 => return Err(Reason::SectionNested.into()),
-            "bpf_rcu_read_lock" => references.rcu += 1,
-            "bpf_rcu_read_unlock" if references.rcu == 0 => return Err(Reason::NotInSection.into()),
-            "bpf_rcu_read_unlock" => {
-                references.rcu -= 1;
-                self.state.for_each(
-                    |register| matches!(register.kind, Kind::Object(_, flags) if flags.contains(MemFlags::RCU)),
-                    |register| {
-                        if let Kind::Object(_, flags) = &mut register.kind {
-                            flags.remove(MemFlags::RCU);
-                            flags.insert(MemFlags::UNTRUSTED);
-                        }
-                    },
-                );
-            }
-            "bpf_preempt_disable" => references.preempt += 1,
-            _ if references.preempt == 0 => return Err(Reason::NotInSection.into()),
-            _ => references.preempt -= 1,
+        let program_type = self.tables.program_type();
+        if !prototype.callers.contain(program_type, self.program.attach_type) {
+            return Err(Reason::KfuncNotAllowed { name: name.to_owned(), program_type }.into());
+        }
+        if prototype.traits.contains(Traits::SLEEPS) && !self.may_sleep() {
+            return Err(Reason::KfuncMaySleep { name: name.to_owned() }.into());
         }
         Ok(())
     }
 
-    /// Frame and slot of an 8-byte object on the stack.
-    fn object_place(&mut self, reg: Reg) -> Check<(usize, usize)> {
-        let register = self.read(reg)?;
-        let bad = || Reason::NotAnObject { reg };
-        let Kind::Stack(frame) = register.kind else { return Err(bad().into()) };
-        let off = register.constant_offset().ok_or_else(bad)?;
-        if off % 8 != 0 || !(-512..=-8).contains(&off) {
+    /// Enters and leaves sections; refuses what must not be called in one, or outside of one.
+    fn kfunc_sections(&mut self, prototype: &Prototype) -> Check {
+        let name = prototype.name;
+        match name {
+            "bpf_rcu_read_lock" | "bpf_rcu_read_unlock" => {
+                if self.state.current().callback.is_some_and(|callback| callback.in_tree) {
+                    return Err(Reason::CallInLock.into());
+                }
+                self.section(name)?;
+            }
+            "bpf_preempt_disable" | "bpf_preempt_enable" => self.section(name)?,
+            _ => {}
+        }
+        if prototype.traits.contains(Traits::SLEEPS) && self.in_atomic_section() {
+            return Err(Reason::KfuncMaySleep { name: name.to_owned() }.into());
+        }
+        if prototype.traits.contains(Traits::IN_RCU) && !self.in_rcu() {
+            return Err(Reason::NeedsRcu { name: name.to_owned() }.into());
+        }
+        Ok(())
+    }
+
+    /// Effects of a call whose arguments are fine, and what it returns.
+    fn kfunc_result(&mut self, prototype: &'static Prototype, call: &KfuncCall) -> Check<Register> {
+        let traits = prototype.traits;
+        if traits.contains(Traits::RELEASES) {
+            let Some((_, object)) = call.held else {
+                return Err(Reason::NoReleasedArgument { name: prototype.name.to_owned() }.into());
+            };
+            self.release_object(object)?;
+        }
+        if let Some(result) = self.special_result(prototype, call)? {
+            return Ok(self.with_reference(prototype, call, result));
+        }
+        let result = match prototype.returns {
+            Returns::Void => return Ok(Register::UNINIT),
+            // A pointer to anything is as good as a number.
+            Returns::Number | Returns::Pointer => return Ok(Register::unknown()),
+            Returns::Memory(size) => Register {
+                size: i32::try_from(size).unwrap_or(0),
+                object: call.held.map_or(0, |(_, object)| object),
+                ..Register::pointer(Kind::Memory(MemFlags::READ_ONLY))
+            },
+            Returns::Object(name) => {
+                let flags = match prototype.name {
+                    "bpf_get_kmem_cache" => MemFlags::UNTRUSTED,
+                    _ if traits.contains(Traits::IN_RCU) => MemFlags::RCU,
+                    _ => MemFlags::empty(),
+                };
+                Register::pointer(Kind::Object(self.kernel_type(name)?, flags))
+            }
+        };
+        Ok(self.with_reference(prototype, call, result))
+    }
+
+    fn with_reference(&mut self, prototype: &Prototype, call: &KfuncCall, mut result: Register) -> Register {
+        if !result.kind.is_pointer() {
+            return result;
+        }
+        let counted = prototype.name == "bpf_refcount_acquire_impl" && call.owned;
+        result.nullable = prototype.traits.contains(Traits::OR_NULL) && !counted;
+        if result.nullable {
+            result.id = self.fresh_id();
+        }
+        if prototype.traits.contains(Traits::ACQUIRES) {
+            let object = self.acquire();
+            result.object = object;
+            if result.nullable {
+                result.id = object;
+            }
+        }
+        if result.id == 0 && self.may_hold_lock(&result) {
+            result.id = self.fresh_id();
+        }
+        result
+    }
+
+    /// Results that follow rules of their own.
+    fn special_result(&mut self, prototype: &Prototype, call: &KfuncCall) -> Check<Option<Register>> {
+        let name = prototype.name;
+        Ok(Some(match name {
+            "bpf_obj_new_impl" | "bpf_percpu_obj_new_impl" => self.new_object(name, call)?,
+            "bpf_refcount_acquire_impl" => {
+                let of = call.allocated.ok_or(Reason::NotRefcounted { reg: Reg::R1 })?;
+                Register::pointer(Kind::Object(of, MemFlags::ALLOCATED))
+            }
+            "bpf_list_push_front_impl" | "bpf_list_push_back_impl" | "bpf_rbtree_add_impl" => {
+                self.lend(Reg::R2)?;
+                Register::unknown()
+            }
+            "bpf_list_pop_front" | "bpf_list_pop_back" | "bpf_list_front" | "bpf_list_back"
+            | "bpf_rbtree_first" | "bpf_rbtree_remove" | "bpf_rbtree_root" | "bpf_rbtree_left"
+            | "bpf_rbtree_right" => {
+                let node = self.node_of(call.collection)?;
+                if !prototype.traits.contains(Traits::ACQUIRES) {
+                    // Borrowed for as long as the lock is held. The kernel knows that there may be none.
+                    let nullable = self.borrowed(node);
+                    let id = self.fresh_id();
+                    return Ok(Some(Register { nullable: true, id, ..nullable }));
+                }
+                node
+            }
+            "bpf_cast_to_kern_ctx" => {
+                let of = self.kernel_type(self.kernel_context()?)?;
+                Register::pointer(Kind::Object(of, MemFlags::TRUSTED))
+            }
+            "bpf_rdonly_cast" => self.cast_to(call)?,
+            "bpf_dynptr_slice" | "bpf_dynptr_slice_rdwr" => self.slice_of(name, call)?,
+            "bpf_res_spin_lock" | "bpf_res_spin_lock_irqsave" => Register::constant(0),
+            "bpf_dynptr_from_skb" | "bpf_dynptr_from_xdp" | "bpf_dynptr_from_skb_meta" => Register::unknown(),
+            _ => return Ok(None),
+        }))
+    }
+
+    /// `bpf_obj_new` and its relative for each CPU: an object of a type of the program's own BTF.
+    fn new_object(&mut self, name: &str, call: &KfuncCall) -> Check<Register> {
+        let bad = || Reason::NotConstant { reg: Reg::R1 };
+        let id = call.constant.and_then(|id| u32::try_from(id).ok()).ok_or_else(bad)?;
+        let own = self.program.btf.as_deref().and_then(|btf| btf.get(TypeId(id)));
+        let Some(BtfKind::Struct(members)) = own.map(|found| found.kind) else { return Err(bad().into()) };
+        let of = TypeRef::Own(id);
+        if name == "bpf_obj_new_impl" {
+            return Ok(Register::pointer(Kind::Object(of, MemFlags::ALLOCATED)));
+        }
+        let types = &self.tables.types;
+        if members.size > PERCPU_OBJECT || !types.only_numbers(of) || !types.fields(of).is_empty() {
             return Err(bad().into());
         }
-        Ok((usize::from(frame), Stack::place(off).0))
+        Ok(Register::pointer(Kind::Object(of, MemFlags::ALLOCATED | MemFlags::PERCPU)))
     }
 
-    fn put_object(&mut self, frame: usize, slot: usize, special: Special, object: u32) -> Check {
-        let held = self.state.frames[frame].stack.slot(slot).special;
-        if held.is_some_and(|held| !matches!(held.special, Special::Dynptr(_))) {
-            return Err(Reason::NotAnObject { reg: Reg::R1 }.into());
-        }
-        self.destroy_special(frame, slot)?;
-        let subprogram = self.state.frames[frame].subprogram as usize;
-        let depth = &mut self.observed.stack_depth[subprogram];
-        *depth = (*depth).max(8 * (slot as u32 + 1)); // at most 512
-        let special =
-            SpecialSlot { special, first: true, object, id: 0, active: true, depth: 0, read_only: false };
-        *self.state.frame_mut(frame).stack_mut().slot_mut(slot) =
-            Slot { bytes: [Byte::Special; 8], spilled: Register::UNINIT, special: Some(special) };
-        self.state.written[frame] |= 1 << slot;
-        Ok(())
-    }
-
-    fn object_at(&mut self, reg: Reg, wanted: Special) -> Check<(usize, usize, SpecialSlot)> {
-        let (frame, slot) = self.object_place(reg)?;
-        self.note_reads(frame, 1 << slot);
-        match self.state.frames[frame].stack.slot(slot).special {
-            Some(object) if object.special == wanted => Ok((frame, slot, object)),
-            Some(_) | None => Err(Reason::NotAnObject { reg }.into()),
+    /// `bpf_rdonly_cast`: a type of the kernel by number.
+    fn cast_to(&mut self, call: &KfuncCall) -> Check<Register> {
+        let Some(kernel) = self.tables.types.kernel() else {
+            return Err(Stop::Unsupported("the kernel's types".to_owned()));
+        };
+        let id = call.constant.and_then(|id| u32::try_from(id).ok());
+        let found = id.and_then(|id| kernel.get(TypeId(id)));
+        match found.map(|found| (found.id, found.kind)) {
+            Some((id, BtfKind::Struct(_) | BtfKind::Union(_))) => {
+                Ok(Register::pointer(Kind::Object(TypeRef::Kernel(id.0), MemFlags::UNTRUSTED)))
+            }
+            Some((_, BtfKind::Void)) => Ok(super::object::plain_pointer()),
+            Some(_) | None => Err(Reason::NotConstant { reg: Reg::R2 }.into()),
         }
     }
 
-    fn save_irq(&mut self) -> Check {
-        let (frame, slot) = self.object_place(Reg::R1)?;
-        let id = self.fresh_id();
-        self.put_object(frame, slot, Special::IrqFlag, id)?;
-        let resource = Resource { id, kind: ResourceKind::Irq, insn: self.at };
-        Rc::make_mut(&mut self.state.references).held.push(resource);
-        Ok(())
+    /// The kernel's structure behind the context of this program type.
+    fn kernel_context(&self) -> Check<&'static str> {
+        let name = match self.tables.layout {
+            ContextLayout::Fields { name, .. } | ContextLayout::Raw { name, .. } => name,
+            ContextLayout::Memory | ContextLayout::Kernel => "",
+        };
+        Ok(match name {
+            "__sk_buff" => "sk_buff",
+            "xdp_md" => "xdp_buff",
+            "bpf_sock" => "sock",
+            "bpf_sock_addr" => "bpf_sock_addr_kern",
+            "bpf_sock_ops" => "bpf_sock_ops_kern",
+            "sk_msg_md" => "sk_msg",
+            "bpf_sysctl" => "bpf_sysctl_kern",
+            "bpf_sockopt" => "bpf_sockopt_kern",
+            "sk_reuseport_md" => "sk_reuseport_kern",
+            "bpf_sk_lookup" => "bpf_sk_lookup_kern",
+            "bpf_perf_event_data" => "bpf_perf_event_data_kern",
+            "bpf_cgroup_dev_ctx" => "bpf_cgroup_dev_ctx",
+            "bpf_flow_dissector" => "bpf_flow_dissector",
+            _ => return Err(Stop::Unsupported("the kernel's own context of this program type".to_owned())),
+        })
     }
 
-    fn restore_irq(&mut self) -> Check {
-        let (frame, slot, object) = self.object_at(Reg::R1, Special::IrqFlag)?;
-        let references = Rc::make_mut(&mut self.state.references);
-        if references.newest_irq() != Some(object.object) {
-            return Err(Reason::SectionOrder.into());
+    /// `bpf_dynptr_slice` and its writable relative.
+    fn slice_of(&mut self, name: &str, call: &KfuncCall) -> Check<Register> {
+        let Some(dynptr) = call.dynptr else { return Err(Reason::NotADynptr { reg: Reg::R1 }.into()) };
+        let size = call.constant.and_then(|size| u32::try_from(size).ok());
+        let size = size.ok_or(Reason::NotConstant { reg: Reg::R4 })?;
+        let read_only = name == "bpf_dynptr_slice";
+        let packet = matches!(dynptr.kind, DynptrType::Skb | DynptrType::Xdp | DynptrType::SkbMeta);
+        if !read_only && packet && !self.tables.may_write_packet() {
+            return Err(Reason::ReadOnly { kind: "packet" }.into());
         }
-        references.held.retain(|held| held.id != object.object);
-        *self.state.frame_mut(frame).stack_mut().slot_mut(slot) = Slot::INVALID;
-        Ok(())
+        self.dynptr_memory(dynptr, size, read_only)
+    }
+
+    /// Memory that a slice may be copied to.
+    pub(super) fn slice_buffer(&mut self, reg: Reg, size: u32) -> Check {
+        let buffer = self.read(reg)?;
+        let buffer = Register { nullable: false, ..buffer };
+        let span = Span { reg, off: 0, size };
+        let mut fact = CallFact::default();
+        if let Kind::Stack(frame) = buffer.kind
+            && !self.options.policy.allow_uninitialised_stack
+            && buffer.has_constant_offset()
+            && size > 0
+        {
+            // Only written: what is read is the slice, which is the buffer once it was filled.
+            let frame = usize::from(frame);
+            let (low, high) = self.stack_span(frame, &buffer, span)?;
+            if self.overlaps_dynptr(frame, low, high) {
+                return Err(Reason::ObjectAccess { reg }.into());
+            }
+            return self.stack_touched(frame, low, high);
+        }
+        self.helper_memory(&buffer, span, Access::Read, true, true, &mut fact)?;
+        self.helper_memory(&buffer, span, Access::Write, true, true, &mut fact)
     }
 
     fn throw(&mut self) -> Check<Next> {
-        self.number(Reg::R1)?;
+        let cookie = self.read(Reg::R1)?;
+        if !cookie.is_scalar() {
+            let found = cookie.kind.name();
+            return Err(Reason::ArgumentType { reg: Reg::R1, expected: "a number", found }.into());
+        }
         let outermost = self.state.frames[0].subprogram as usize; // u32 to usize
         if self.state.frames.iter().any(|frame| frame.callback.is_some())
             || self.program.exception_callback == Some(outermost)
@@ -255,247 +318,29 @@ impl Verifier<'_> {
         Ok(Next::End)
     }
 
-    fn new_iterator(&mut self) -> Check {
-        let (frame, slot) = self.object_place(Reg::R1)?;
-        let id = self.acquire();
-        self.put_object(frame, slot, Special::Iterator(ITERATOR_NUM), id)
-    }
-
-    fn next_of_iterator(&mut self) -> Check<Next> {
-        let (frame, slot, object) = self.object_at(Reg::R1, Special::Iterator(ITERATOR_NUM))?;
-        self.forget_caller_saved();
-        let next = self.at.next();
-        if object.active {
-            let mut yields = self.state.clone();
-            self.widen_unlike_last_turn(&mut yields);
-            if let Some(special) = &mut yields.frame_mut(frame).stack_mut().slot_mut(slot).special {
-                special.depth += 1;
-            }
-            let flags = MemFlags::READ_ONLY;
-            *yields.register_mut(Reg::R0) =
-                Register { size: 4, object: object.object, ..Register::pointer(Kind::Memory(flags)) };
-            self.push_pending(yields, next)?;
+    /// The path on which a resilient lock could not be taken.
+    fn push_failed_lock(&mut self) -> Check {
+        let mut failed = self.state.clone();
+        let frame = failed.current_mut();
+        for reg in crate::isa::effects::RegSet::CALLER_SAVED.iter() {
+            frame.registers[reg.index()] = Register::UNINIT;
         }
-        if let Some(special) = &mut self.state.frame_mut(frame).stack_mut().slot_mut(slot).special {
-            special.active = false;
-        }
-        *self.state.register_mut(Reg::R0) = Register::constant(0);
-        Ok(Next::To(next))
-    }
-
-    fn end_iterator(&mut self) -> Check {
-        let (frame, slot, object) = self.object_at(Reg::R1, Special::Iterator(ITERATOR_NUM))?;
-        self.release_object(object.object)?;
-        *self.state.frame_mut(frame).stack_mut().slot_mut(slot) = Slot::INVALID;
-        Ok(())
-    }
-
-    fn packet_dynptr(&mut self, kind: DynptrType) -> Check<Register> {
-        let fits = match self.tables.program_type() {
-            ProgramType::Xdp => kind == DynptrType::Xdp,
-            program_type => kind == DynptrType::Skb && has_skb_dynptr(program_type),
-        };
-        if !fits {
-            let name = if kind == DynptrType::Xdp { "bpf_dynptr_from_xdp" } else { "bpf_dynptr_from_skb" };
-            let program_type = self.tables.program_type();
-            return Err(Reason::KfuncNotAllowed { name: name.to_owned(), program_type }.into());
-        }
-        let given = self.read(Reg::R1)?;
-        if given.kind != Kind::Context {
-            let found = given.kind.name();
-            return Err(Reason::ArgumentType { reg: Reg::R1, expected: "the context", found }.into());
-        }
-        context::unmodified(&given)?;
-        self.number(Reg::R2)?;
-        let place = self.read(Reg::R3)?;
-        self.make_dynptr(Reg::R3, &place, kind, None)?;
-        Ok(Register::unknown())
-    }
-
-    /// Another dynptr of the same memory, which goes with it.
-    fn clone_dynptr(&mut self) -> Check<Register> {
-        let pointer = self.read(Reg::R1)?;
-        let dynptr = self.dynptr_at(Reg::R1, &pointer)?;
-        let place = self.read(Reg::R2)?;
-        self.make_dynptr(Reg::R2, &place, dynptr.kind, Some(dynptr.object))?;
-        Ok(Register::unknown())
-    }
-
-    /// Strings may lie anywhere; they are read with care.
-    fn strings(&mut self, name: &str) -> Check {
-        let (pointers, numbers): (&[Reg], &[Reg]) = match name {
-            "bpf_strlen" => (&[Reg::R1], &[]),
-            "bpf_strchr" | "bpf_strchrnul" | "bpf_strrchr" | "bpf_strnlen" => (&[Reg::R1], &[Reg::R2]),
-            "bpf_strnchr" => (&[Reg::R1], &[Reg::R2, Reg::R3]),
-            "bpf_strnstr" => (&[Reg::R1, Reg::R2], &[Reg::R3]),
-            _ => (&[Reg::R1, Reg::R2], &[]),
-        };
-        for &reg in pointers {
-            self.read(reg)?;
-        }
-        for &reg in numbers {
-            self.number(reg)?;
-        }
-        Ok(())
-    }
-
-    fn slice(&mut self, read_only: bool) -> Check<Register> {
-        let pointer = self.read(Reg::R1)?;
-        let dynptr = self.dynptr_at(Reg::R1, &pointer)?;
-        self.number(Reg::R2)?;
-        let buffer = self.read(Reg::R3)?;
-        let size = self.number(Reg::R4)?.value.constant();
-        let size = size.and_then(|size| u32::try_from(size).ok());
-        let Some(size) = size else { return Err(Reason::NotConstant { reg: Reg::R4 }.into()) };
-        if !read_only
-            && matches!(dynptr.kind, DynptrType::Skb | DynptrType::Xdp)
-            && !self.tables.may_write_packet()
-        {
-            return Err(Reason::ReadOnly { kind: "packet" }.into());
-        }
-        self.rely_on(Reg::R4);
-        if !buffer.is_null() {
-            if buffer.nullable {
-                return Err(Reason::NullableAccess { reg: Reg::R3, kind: buffer.kind.name() }.into());
-            }
-            let span = Span { reg: Reg::R3, off: 0, size };
-            let mut fact = CallFact::default();
-            if let Kind::Stack(frame) = buffer.kind
-                && !self.options.policy.allow_uninitialised_stack
-                && buffer.has_constant_offset()
-                && size > 0
-            {
-                // Only written: what is read is the slice, which is the buffer once it was filled.
-                let frame = usize::from(frame);
-                let (low, high) = self.stack_span(frame, &buffer, span)?;
-                if self.overlaps_dynptr(frame, low, high) {
-                    return Err(Reason::ObjectAccess { reg: Reg::R3 }.into());
-                }
-                self.stack_touched(frame, low, high)?;
-                return self.dynptr_memory(dynptr, size, read_only);
-            }
-            self.helper_memory(&buffer, span, Access::Read, true, true, &mut fact)?;
-            self.helper_memory(&buffer, span, Access::Write, true, true, &mut fact)?;
-        }
-        self.dynptr_memory(dynptr, size, read_only)
-    }
-
-    /// A new reference to a kernel object, or null.
-    fn acquired(&mut self, object_type: u32) -> Register {
-        let object = self.acquire();
-        let kind = Kind::Object(object_type, MemFlags::TRUSTED);
-        Register { nullable: true, id: object, object, ..Register::pointer(kind) }
-    }
-
-    /// A trusted, valid pointer to an object of that type.
-    fn object(&mut self, reg: Reg, object_type: u32) -> Check<Register> {
-        let register = self.read(reg)?;
-        match register.kind {
-            Kind::Object(found, flags)
-                if found == object_type
-                    && !register.nullable
-                    && flags.intersects(MemFlags::TRUSTED | MemFlags::RCU) =>
-            {
-                context::unmodified(&register)?;
-                Ok(register)
-            }
-            kind => {
-                let expected = OBJECTS.get(object_type as usize).copied().unwrap_or("an object");
-                let found = if register.nullable { "a pointer that may be null" } else { kind.name() };
-                Err(Reason::ArgumentType { reg, expected, found }.into())
-            }
-        }
-    }
-
-    fn given_back(&mut self, object_type: u32) -> Check<Register> {
-        let register = self.object(Reg::R1, object_type)?;
-        if register.object == 0 {
-            return Err(Reason::NotAcquired { reg: Reg::R1 }.into());
-        }
-        self.release_object(register.object)?;
-        Ok(Register::UNINIT)
-    }
-
-    /// `bpf_obj_new`: memory of a type of the program's own BTF.
-    fn new_object(&mut self) -> Check<Register> {
-        let id = self.number(Reg::R1)?.value.constant().and_then(|id| u32::try_from(id).ok());
-        let Some(id) = id else { return Err(Reason::NotConstant { reg: Reg::R1 }.into()) };
-        self.rely_on(Reg::R1);
-        let btf = self.program.btf.as_deref();
-        let size = btf.and_then(|btf| btf.size_of(crate::btf::TypeId(id)));
-        let Some(size) = size.and_then(|size| i32::try_from(size).ok()) else {
-            return Err(Stop::Unsupported("bpf_obj_new of an unknown type".to_owned()));
-        };
-        let special =
-            btf.is_some_and(|btf| !crate::btf::special_fields(btf, crate::btf::TypeId(id)).is_empty());
-        if special {
-            return Err(Stop::Unsupported("bpf_obj_new of a type with special fields".to_owned()));
-        }
-        let object = self.acquire();
-        let kind = Kind::Memory(MemFlags::ALLOCATED);
-        Ok(Register { nullable: true, id: object, object, size, ..Register::pointer(kind) })
-    }
-
-    fn drop_object(&mut self) -> Check<Register> {
-        let register = self.read(Reg::R1)?;
-        let allocated = matches!(register.kind, Kind::Memory(flags) if flags.contains(MemFlags::ALLOCATED));
-        if !allocated || register.nullable {
-            let found = if register.nullable { "a pointer that may be null" } else { register.kind.name() };
-            return Err(Reason::ArgumentType { reg: Reg::R1, expected: "an allocated object", found }.into());
-        }
-        context::unmodified(&register)?;
-        if register.object == 0 {
-            return Err(Reason::NotAcquired { reg: Reg::R1 }.into());
-        }
-        self.release_object(register.object)?;
-        Ok(Register::UNINIT)
+        *failed.register_mut(Reg::R0) = Register::scalar(Scalar::signed(-4095, -1));
+        self.push_pending(failed, self.at.next())
     }
 }
 
-/// Kfuncs that only some program types may call.
-fn is_for_task_contexts(name: &str) -> bool {
-    name.starts_with("bpf_cpumask_")
-        || name.starts_with("bpf_task_")
-        || name.starts_with("bpf_cgroup_")
-        || name.starts_with("bpf_obj_")
-        || name == "bpf_throw"
+/// What may be called while a spin lock is held.
+fn serves_in_lock(name: &str) -> bool {
+    name.starts_with("bpf_iter_num_")
+        || name.starts_with("bpf_res_spin_")
+        || name.starts_with("bpf_list_")
+        || name.starts_with("bpf_rbtree_")
+        || name == "bpf_refcount_acquire_impl"
+        || name == "bpf_stream_vprintk_impl"
 }
 
-fn has_object_kfuncs(program_type: ProgramType, name: &str) -> bool {
-    use ProgramType as P;
-    if name.starts_with("bpf_cpumask_") {
-        return matches!(program_type, P::Tracepoint | P::PerfEvent | P::Syscall);
-    }
-    matches!(
-        program_type,
-        P::SchedCls
-            | P::Tracepoint
-            | P::Xdp
-            | P::PerfEvent
-            | P::CgroupSkb
-            | P::CgroupSock
-            | P::SockOps
-            | P::CgroupDevice
-            | P::CgroupSockAddr
-            | P::CgroupSysctl
-            | P::CgroupSockopt
-            | P::Syscall
-    )
-}
-
-fn has_skb_dynptr(program_type: ProgramType) -> bool {
-    use ProgramType as P;
-    matches!(
-        program_type,
-        P::SocketFilter
-            | P::SchedCls
-            | P::SchedAct
-            | P::CgroupSkb
-            | P::LwtIn
-            | P::LwtOut
-            | P::LwtXmit
-            | P::LwtSeg6local
-            | P::SkSkb
-            | P::Netfilter
-    )
+/// A pointer argument that must not have been moved.
+pub(super) fn unmoved(register: &Register) -> Check {
+    context::unmodified(register)
 }

@@ -1,4 +1,4 @@
-//! Spin locks.
+//! Spin locks: plain ones, of which one may be held, and resilient ones, which nest.
 #![forbid(unsafe_code)]
 
 use std::rc::Rc;
@@ -6,24 +6,48 @@ use std::rc::Rc;
 use crate::isa::Reg;
 use crate::verify::explore::{Check, Verifier};
 use crate::verify::report::Reason;
-use crate::verify::state::{Kind, Register, Resource, ResourceKind};
+use crate::verify::state::{Kind, MemFlags, Register, Resource, ResourceKind};
 use beelift_runtime::map::SpecialKind;
 
 impl Verifier<'_> {
-    /// `bpf_spin_lock` and `bpf_spin_unlock`.
-    pub(super) fn spin_lock(&mut self, reg: Reg, register: &Register, lock: bool) -> Check {
+    /// Takes or gives back a lock. `irq`: with interrupts disabled.
+    pub(super) fn lock(
+        &mut self,
+        reg: Reg,
+        register: &Register,
+        wanted: SpecialKind,
+        irq: bool,
+        take: bool,
+    ) -> Check {
         let not_a_lock = || Reason::NotALock { reg };
-        let Kind::MapValue(map) = register.kind else { return Err(not_a_lock().into()) };
-        let def = self.tables.map(map);
-        let field = def.fields.iter().find(|field| field.kind == SpecialKind::SpinLock);
-        let field = field.ok_or_else(not_a_lock)?;
+        let place = match register.kind {
+            Kind::MapValue(_) if !register.nullable => true,
+            Kind::Object(_, flags) => flags.contains(MemFlags::ALLOCATED) && !register.nullable,
+            _ => false,
+        };
+        let owner = Self::lock_owner(register).filter(|_| place);
+        let (owner, value) = owner.ok_or_else(not_a_lock)?;
+        let fields = self.fields_of(register);
+        let field = fields.iter().find(|field| field.kind == wanted).ok_or_else(not_a_lock)?;
         if register.constant_offset() != Some(i64::from(field.offset)) {
             return Err(not_a_lock().into());
         }
+        if self.state.frames.iter().any(|frame| frame.callback.is_some_and(|callback| callback.in_tree)) {
+            return Err(Reason::CallInLock.into());
+        }
         // Values of global-data maps have no id: there is only one.
-        let kind = ResourceKind::Lock { owner: map.0, value: register.id, resilient: false };
-        if lock {
-            if self.state.references.locks() > 0 {
+        let resilient = wanted == SpecialKind::ResSpinLock;
+        let kind = ResourceKind::Lock { owner, value, resilient, irq };
+        let held = &self.state.references.held;
+        if take {
+            let conflicts = held.iter().any(|held| match held.kind {
+                ResourceKind::Lock { owner: map, value: other, resilient: true, .. } if resilient => {
+                    map == owner && other == value
+                }
+                ResourceKind::Lock { resilient: false, .. } => !resilient,
+                ResourceKind::Lock { .. } | ResourceKind::Pointer | ResourceKind::Irq => false,
+            });
+            if conflicts {
                 return Err(Reason::LockHeld.into());
             }
             let id = self.fresh_id();
@@ -31,11 +55,11 @@ impl Verifier<'_> {
             Rc::make_mut(&mut self.state.references).held.push(Resource { id, kind, insn });
             return Ok(());
         }
-        let references = Rc::make_mut(&mut self.state.references);
-        let newest = references.held.iter().rposition(|held| matches!(held.kind, ResourceKind::Lock { .. }));
+        let newest = held.iter().rposition(|held| matches!(held.kind, ResourceKind::Lock { .. }));
         match newest {
-            Some(index) if references.held[index].kind == kind => {
-                references.held.remove(index);
+            Some(index) if held[index].kind == kind => {
+                Rc::make_mut(&mut self.state.references).held.remove(index);
+                self.forget_borrowed();
                 Ok(())
             }
             Some(_) => Err(Reason::OtherLock.into()),

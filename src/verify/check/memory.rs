@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::alu::MAX_VARIABLE_OFFSET;
+use super::kptr::is_kptr;
 use crate::isa::{Operand, Reg, Sign, Size};
 use crate::verify::domain::Scalar;
 use crate::verify::explore::{Check, Stop, Verifier};
@@ -9,7 +10,7 @@ use crate::verify::facts::Region;
 use crate::verify::observe::Loaded;
 use crate::verify::report::Reason;
 use crate::verify::state::{Kind, MapRef, MemFlags, Register};
-use beelift_runtime::map::{MapFlags, SpecialKind};
+use beelift_runtime::map::MapFlags;
 
 /// Bytes of `struct bpf_flow_keys`.
 const FLOW_KEYS: u64 = 56;
@@ -36,6 +37,8 @@ pub(crate) enum By {
     Insn,
     /// A helper or kfunc.
     Helper,
+    /// A load or store of a kptr.
+    Kptr,
 }
 
 /// One access of the program, for the checks of each kind of pointer.
@@ -88,6 +91,12 @@ impl Verifier<'_> {
                 unknown
             }
             Kind::MapValue(map) => {
+                if let Some(field) = self.kptr_field(map, pointer, span) {
+                    let plain = sign == Sign::Zero && !atomic;
+                    let loaded = self.kptr_read(map, field, pointer, span, plain)?;
+                    self.observed.load(self.at, Loaded::Pointer);
+                    return Ok(loaded);
+                }
                 self.map_value_access(map, pointer, span, Access::Read, By::Insn)?;
                 self.observe(self.value_region(map), pointer, span);
                 let frozen = self.frozen_value(map, pointer, span, sign);
@@ -98,10 +107,12 @@ impl Verifier<'_> {
                 unknown
             }
             Kind::Memory(flags) => {
-                if !flags.contains(MemFlags::UNTRUSTED) {
+                if flags.contains(MemFlags::UNTRUSTED) {
+                    self.observe(Region::Object, pointer, span);
+                } else {
                     region(pointer, span, memory_size(pointer), false)?;
+                    self.observe(Region::Memory, pointer, span);
                 }
-                self.observe(Region::Memory, pointer, span);
                 unknown
             }
             Kind::Context => {
@@ -125,13 +136,24 @@ impl Verifier<'_> {
                 self.observe(Region::Memory, pointer, span);
                 unknown
             }
-            Kind::Object(..) => return Err(Stop::Unsupported("loads from kernel objects".to_owned())),
+            Kind::Object(of, flags) => {
+                let loaded = self.object_read(pointer, of, flags, span, unknown)?;
+                let pointer = loaded.kind.is_pointer();
+                self.observed.load(self.at, if pointer { Loaded::Pointer } else { Loaded::Number });
+                return Ok(loaded);
+            }
             Kind::Arena => {
                 self.arena_access();
                 unknown
             }
-            Kind::Map(_) => return Err(Stop::Unsupported("loads from a map itself".to_owned())),
-            Kind::Uninit | Kind::Scalar | Kind::PacketEnd | Kind::Function(_) => {
+            Kind::Map(map) => {
+                let kind = self.tables.map(map).kind;
+                let loaded = self.map_read(kind, pointer, span, unknown)?;
+                let pointer = loaded.kind.is_pointer();
+                self.observed.load(self.at, if pointer { Loaded::Pointer } else { Loaded::Number });
+                return Ok(loaded);
+            }
+            Kind::Uninit | Kind::Scalar | Kind::PacketEnd | Kind::Dynptr(_) | Kind::Function(_) => {
                 return Err(invalid(reg, pointer));
             }
         };
@@ -167,6 +189,9 @@ impl Verifier<'_> {
             Kind::MapKey(_) => return Err(Reason::ReadOnly { kind: "map key" }.into()),
             Kind::MapValue(map) => {
                 guard(leak)?;
+                if let Some(field) = self.kptr_field(map, pointer, span) {
+                    return self.kptr_write(map, field, pointer, span, value.filter(|_| !atomic));
+                }
                 self.map_value_access(map, pointer, span, Access::Write, By::Insn)?;
                 self.observe(self.value_region(map), pointer, span);
             }
@@ -196,13 +221,13 @@ impl Verifier<'_> {
                 region(pointer, span, FLOW_KEYS, false)?;
                 self.observe(Region::Memory, pointer, span);
             }
-            Kind::Object(..) => return Err(Stop::Unsupported("stores to kernel objects".to_owned())),
+            Kind::Object(of, flags) => self.object_write(pointer, of, flags, span)?,
             Kind::Arena => {
                 guard(leak)?;
                 self.arena_access();
             }
             Kind::Map(_) => return Err(Reason::ReadOnly { kind: "map" }.into()),
-            Kind::Uninit | Kind::Scalar | Kind::PacketEnd | Kind::Function(_) => {
+            Kind::Uninit | Kind::Scalar | Kind::PacketEnd | Kind::Dynptr(_) | Kind::Function(_) => {
                 return Err(invalid(reg, pointer));
             }
         }
@@ -243,15 +268,8 @@ impl Verifier<'_> {
             let (field_start, field_end) =
                 (i64::from(field.offset), i64::from(field.offset) + i64::from(field.size));
             if low < field_end && field_start.unsigned_abs() < high {
-                let kptr = matches!(
-                    field.kind,
-                    SpecialKind::KptrRef
-                        | SpecialKind::KptrUntrusted
-                        | SpecialKind::KptrPercpu
-                        | SpecialKind::Uptr
-                );
-                if kptr && by == By::Insn && access == Access::Read {
-                    return Err(Stop::Unsupported("loads of kernel pointers in maps".to_owned()));
+                if by == By::Kptr && is_kptr(field.kind) {
+                    continue;
                 }
                 return Err(Reason::SpecialField { map: def.name.clone(), offset: field.offset }.into());
             }

@@ -14,15 +14,21 @@ mod context;
 mod dynptr;
 mod exit;
 mod format;
+mod graph;
 mod helper;
+mod iterator;
 mod kfunc;
+mod kfunc_argument;
+mod kptr;
 mod lock;
 pub(crate) mod memory;
+mod object;
 mod packet;
+mod section;
 mod stack;
 mod step;
 
-pub(crate) use callback::calls_back;
+pub(crate) use callback::{calls_back, kfunc_calls_back};
 
 use super::state::{Special, State};
 

@@ -208,11 +208,14 @@ impl Verifier<'_> {
             | Kind::MapKey(_)
             | Kind::Memory(_)
             | Kind::FlowKeys
+            | Kind::Dynptr(_)
             | Kind::Function(_) => false,
         };
         let seen = &mut self.observed.base[self.at.index()];
         match *seen {
             None => *seen = Some(pointer.kind),
+            // Objects are read alike, whatever their type.
+            Some(Kind::Object(..)) if matches!(pointer.kind, Kind::Object(..)) => {}
             Some(old) if old != pointer.kind && (strict(old) || strict(pointer.kind)) => {
                 return Err(Reason::MixedPointers { first: old.name(), second: pointer.kind.name() }.into());
             }

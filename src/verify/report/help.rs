@@ -161,6 +161,25 @@ pub(super) fn help(reason: &Reason) -> Option<String> {
         Reason::FormatString { .. } => {
             "give each conversion of the format its argument, three at most for bpf_trace_printk"
         }
+        Reason::ObjectField { .. } => {
+            "read a member as it is declared, and special members through their functions"
+        }
+        Reason::ObjectAccessForbidden { .. } => "use a policy that lets programs know addresses",
+        Reason::ObjectNeedsGpl { .. } => "license the program under the GPL",
+        Reason::ObjectType { .. } => "pass a pointer to that type",
+        Reason::NotTrusted { .. } => "acquire a reference to the object first",
+        Reason::NotRcu { .. } => "acquire a reference, or read the pointer inside of an RCU read section",
+        Reason::NeedsRcu { .. } => "call bpf_rcu_read_lock() first, and stay in the section",
+        Reason::LockNotHeld { .. } => "take the lock that lies beside the list or tree",
+        Reason::NotAKptr { .. } => "pass the address of a member that is declared as a kptr",
+        Reason::KptrAccess { .. } => "load the whole pointer, and change it with bpf_kptr_xchg()",
+        Reason::GraphNode { .. } => "pass the node that the declaration of the list or tree names",
+        Reason::NotACollection { .. } => "pass the address of a list head or tree root",
+        Reason::NotRefcounted { .. } => "give the type a `struct bpf_refcount`",
+        Reason::MaySleepGlobal { .. } | Reason::KfuncMaySleep { .. } => {
+            "call it from a sleepable program, outside of sections and locks"
+        }
+        Reason::NoReleasedArgument { .. } => "pass the reference that is to be given back",
         Reason::NotAcquired { .. } => "release what a function gave you to release, once",
         Reason::TwoReferences => "pass one reference only",
     };

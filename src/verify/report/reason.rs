@@ -127,6 +127,22 @@ reasons! {
     SizeUnbounded { reg: Reg } = "size_unbounded", "the size in {reg} has no upper bound";
     NotAConstantString { reg: Reg } = "not_a_constant_string", "{reg} must point to a constant string";
     FormatString { reg: Reg } = "format_string", "the format string in {reg} does not match its arguments";
+    ObjectField { of: String, offset: i64, size: u32 } = "object_field", "{size} bytes at offset {offset} of `{of}` are no field that may be accessed";
+    ObjectAccessForbidden { of: String } = "object_forbidden", "`{of}` may only be read where addresses may be known";
+    ObjectNeedsGpl { of: String } = "object_needs_gpl", "`{of}` may only be read by programs under the GPL";
+    ObjectType { reg: Reg, expected: String, found: String } = "object_type", "{reg} must point to `{expected}`, not {found}";
+    NotTrusted { reg: Reg } = "not_trusted", "{reg} must be held or trusted: the object may be gone";
+    NotRcu { reg: Reg } = "not_rcu", "{reg} must be held, trusted or protected by RCU: the object may be gone";
+    NeedsRcu { name: String } = "needs_rcu", "{name} needs an RCU read section";
+    LockNotHeld { reg: Reg } = "lock_not_held", "the lock beside what {reg} points to must be held";
+    NotAKptr { reg: Reg } = "not_a_kptr", "{reg} must point to a kptr of a map value or object";
+    KptrAccess { map: String, offset: u32 } = "kptr_access", "the kptr at {offset} of `{map}` cannot be accessed this way";
+    GraphNode { reg: Reg } = "graph_node", "{reg} does not point to the node that this list or tree links";
+    NotACollection { reg: Reg } = "not_a_collection", "{reg} must point to the head of a list or the root of a tree";
+    NotRefcounted { reg: Reg } = "not_refcounted", "{reg} must point to an allocated object with a reference count";
+    MaySleepGlobal { name: String } = "may_sleep_global", "function {name} may sleep, which is not allowed here";
+    KfuncMaySleep { name: String } = "kfunc_may_sleep", "{name} may sleep, which is not allowed here";
+    NoReleasedArgument { name: String } = "nothing_to_release", "{name} needs an argument that holds a reference";
     NotAcquired { reg: Reg } = "not_acquired", "{reg} holds no reference that could be released";
     TwoReferences = "two_references", "two arguments hold references";
 }

@@ -25,6 +25,7 @@ pub(super) fn in_words(register: &Register, tables: &Tables<'_>) -> String {
             let what = if flags.contains(MemFlags::RINGBUF) { "ring buffer record" } else { "memory" };
             (what.to_owned(), u32::try_from(register.size).ok())
         }
+        Kind::Object(of, _) => (format!("{} `{}`", register.kind.name(), tables.types.name(of)), None),
         Kind::Stack(_) => ("r10".to_owned(), None),
         Kind::Context
         | Kind::Packet
@@ -32,7 +33,7 @@ pub(super) fn in_words(register: &Register, tables: &Tables<'_>) -> String {
         | Kind::PacketEnd
         | Kind::Socket(_)
         | Kind::FlowKeys
-        | Kind::Object(..)
+        | Kind::Dynptr(_)
         | Kind::Function(_)
         | Kind::Arena => (register.kind.name().to_owned(), None),
     };

@@ -13,6 +13,10 @@ pub(crate) struct Callback {
     pub(crate) returns: (i64, i64),
     /// Runs later, on its own (timer): its frame is the first one.
     pub(crate) asynchronous: bool,
+    /// May sleep, where it runs later.
+    pub(crate) sleeps: bool,
+    /// Runs under the lock of a tree.
+    pub(crate) in_tree: bool,
 }
 
 /// One call frame.

@@ -16,6 +16,8 @@ pub(crate) enum ResourceKind {
         value: u32,
         /// `bpf_res_spin_lock`.
         resilient: bool,
+        /// Interrupts are disabled with it.
+        irq: bool,
     },
     /// Saved interrupt flags.
     Irq,

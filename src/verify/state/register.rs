@@ -9,16 +9,26 @@ use std::fmt;
 
 use bitflags::bitflags;
 
+use super::DynptrType;
 use crate::verify::domain::Scalar;
 
 /// A map that a pointer belongs to: an index of the verifier's table of maps and inner maps.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(crate) struct MapRef(pub(crate) u32);
 
+/// A BTF type of the kernel or of the program itself.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) enum TypeRef {
+    /// A type of the kernel, by id.
+    Kernel(u32),
+    /// A type of the program's own object, by id.
+    Own(u32),
+}
+
 bitflags! {
     /// Properties of a [`Kind::Memory`] or [`Kind::Object`] pointer.
     #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-    pub(crate) struct MemFlags: u8 {
+    pub(crate) struct MemFlags: u16 {
         /// May not be written.
         const READ_ONLY = 1;
         /// A record of `bpf_ringbuf_reserve`.
@@ -35,6 +45,10 @@ bitflags! {
         const RCU = 1 << 6;
         /// Borrowed from a collection under its lock.
         const BORROWED = 1 << 7;
+        /// User-space memory.
+        const USER = 1 << 8;
+        /// An offset into each CPU's memory.
+        const PERCPU = 1 << 9;
     }
 }
 
@@ -80,8 +94,11 @@ pub(crate) enum Kind {
     Socket(SockKind),
     /// The flow keys of a flow dissector.
     FlowKeys,
-    /// A kernel or program-allocated object of a BTF type (an index of the verifier's table of types).
-    Object(u32, MemFlags),
+    /// A kernel or program-allocated object of a BTF type.
+    Object(TypeRef, MemFlags),
+    /// A dynptr that may only be used, not changed: an argument of a callback or global function. Its identity is
+    /// `Register::owner`.
+    Dynptr(DynptrType),
     /// A subprogram, by index, to be called back.
     Function(u32),
     /// A page of an arena.
@@ -102,9 +119,7 @@ impl Kind {
         match self {
             Self::MapValue(_) | Self::MapKey(_) | Self::Map(_) | Self::Socket(_) => true,
             Self::Memory(flags) => !flags.contains(MemFlags::UNTRUSTED),
-            Self::Object(_, flags) => {
-                flags.intersects(MemFlags::TRUSTED.union(MemFlags::RCU).union(MemFlags::ALLOCATED))
-            }
+            Self::Object(_, flags) => is_trusted(flags),
             Self::Uninit
             | Self::Scalar
             | Self::Context
@@ -113,6 +128,7 @@ impl Kind {
             | Self::PacketMeta
             | Self::PacketEnd
             | Self::FlowKeys
+            | Self::Dynptr(_)
             | Self::Function(_)
             | Self::Arena => false,
         }
@@ -136,11 +152,21 @@ impl Kind {
             Self::Socket(SockKind::Tcp) => "tcp socket",
             Self::Socket(SockKind::Xdp) => "xdp socket",
             Self::FlowKeys => "flow keys",
-            Self::Object(..) => "object",
+            Self::Object(_, flags) if flags.contains(MemFlags::UNTRUSTED) => "untrusted object",
+            Self::Object(_, flags) if flags.contains(MemFlags::BORROWED) => "borrowed object",
+            Self::Object(_, flags) if flags.contains(MemFlags::ALLOCATED) => "allocated object",
+            Self::Object(..) => "kernel object",
+            Self::Dynptr(_) => "dynptr",
             Self::Function(_) => "function",
             Self::Arena => "arena",
         }
     }
+}
+
+/// Whether the flags alone say that an object stays valid.
+const fn is_trusted(flags: MemFlags) -> bool {
+    let good = MemFlags::TRUSTED.union(MemFlags::ALLOCATED).union(MemFlags::BORROWED);
+    flags.intersects(good) && good.contains(flags)
 }
 
 /// Range of a packet pointer that is known to lie at the end of the packet.
@@ -200,6 +226,24 @@ impl Register {
     /// A pointer to the start of something.
     pub(crate) const fn pointer(kind: Kind) -> Self {
         Self { kind, value: Scalar::known(0), ..Self::UNINIT }
+    }
+    /// Whether it is an object that stays valid: one that is held, allocated, or lent as such.
+    pub(crate) fn is_trusted(&self) -> bool {
+        match self.kind {
+            _ if self.object != 0 => true,
+            Kind::Socket(_) => !self.nullable,
+            Kind::Object(_, flags) => !self.nullable && is_trusted(flags),
+            _ => false,
+        }
+    }
+    /// Whether it is an object that stays valid for the rest of an RCU read section.
+    pub(crate) const fn is_rcu(&self) -> bool {
+        matches!(self.kind, Kind::Object(_, flags) if flags.contains(MemFlags::RCU))
+    }
+    /// A pointer that is certainly not null.
+    pub(crate) fn never_null(&self) -> bool {
+        !self.nullable
+            && (self.kind.never_null() || (matches!(self.kind, Kind::Object(..)) && self.is_trusted()))
     }
     /// Whether it is a number.
     pub(crate) const fn is_scalar(&self) -> bool {

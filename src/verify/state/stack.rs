@@ -23,14 +23,17 @@ pub(crate) enum Byte {
 pub(crate) enum Special {
     /// A dynptr (two slots).
     Dynptr(DynptrType),
-    /// An open-coded iterator; the number of its kind.
-    Iterator(u32),
+    /// An open-coded iterator of that type.
+    Iterator(&'static str),
     /// Saved interrupt flags.
-    IrqFlag,
+    IrqFlag {
+        /// Saved by taking a lock.
+        lock: bool,
+    },
 }
 
 /// What a dynptr points to.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum DynptrType {
     /// Memory of a map value.
     Local,
@@ -40,6 +43,8 @@ pub(crate) enum DynptrType {
     Skb,
     /// An XDP buffer.
     Xdp,
+    /// The metadata of an skb.
+    SkbMeta,
 }
 
 /// State of an object in stack slots.
@@ -57,8 +62,24 @@ pub(crate) struct SpecialSlot {
     pub(crate) active: bool,
     /// Iterator: calls of `next` so far. Only stops infinite-loop detection, never compared.
     pub(crate) depth: u32,
-    /// Only reads are allowed through it.
-    pub(crate) read_only: bool,
+    /// Iterator: what it yields is protected by the RCU read section it was made in.
+    pub(crate) in_rcu: bool,
+    /// Iterator: that section was left.
+    pub(crate) stale: bool,
+}
+
+impl SpecialSlot {
+    /// An object that holds nothing yet.
+    pub(crate) const NEW: Self = Self {
+        special: Special::IrqFlag { lock: false },
+        first: true,
+        object: 0,
+        id: 0,
+        active: true,
+        depth: 0,
+        in_rcu: false,
+        stale: false,
+    };
 }
 
 /// Eight bytes of stack.

@@ -124,9 +124,9 @@ fn same_references(old: &State, new: &State, ids: &mut IdMap) -> bool {
             let kinds = match (x.kind, y.kind) {
                 (Pointer, Pointer) | (Irq, Irq) => true,
                 (
-                    Lock { owner: o1, value: v1, resilient: r1 },
-                    Lock { owner: o2, value: v2, resilient: r2 },
-                ) => o1 == o2 && r1 == r2 && ids.agree(v1, v2),
+                    Lock { owner: o1, value: v1, resilient: r1, irq: i1 },
+                    Lock { owner: o2, value: v2, resilient: r2, irq: i2 },
+                ) => o1 == o2 && r1 == r2 && i1 == i2 && ids.agree(v1, v2),
                 _ => false,
             };
             kinds && ids.agree(x.id, y.id)
@@ -208,6 +208,7 @@ impl Compare<'_> {
             | Kind::Socket(_)
             | Kind::FlowKeys
             | Kind::Object(..)
+            | Kind::Dynptr(_)
             | Kind::Function(_) => same(old, new, ids),
         }
     }
@@ -244,7 +245,8 @@ impl Compare<'_> {
                 a.special == b.special
                     && a.first == b.first
                     && a.active == b.active
-                    && a.read_only == b.read_only
+                    && a.in_rcu == b.in_rcu
+                    && a.stale == b.stale
                     && ids.agree(a.object, b.object)
                     && ids.agree(a.id, b.id)
             }
