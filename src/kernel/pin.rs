@@ -165,7 +165,7 @@ fn error(op: &'static str, path: &Path, errno: Errno) -> OsError {
     let in_bpffs = path.ancestors().find(|part| part.exists()).is_some_and(is_bpffs);
     let hint = match errno {
         Errno::EEXIST => Hint::Exists,
-        Errno::EPERM | Errno::EINVAL | Errno::EACCES if !in_bpffs => Hint::NotBpffs,
+        Errno::EPERM | Errno::EINVAL | Errno::EACCES | Errno::ENOENT if !in_bpffs => Hint::NotBpffs,
         _ => Hint::None,
     };
     OsError::new(op, path.display().to_string(), errno).with_hint(hint)

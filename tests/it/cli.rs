@@ -248,7 +248,7 @@ fn globals_are_set_by_type() {
 #[test]
 fn unreadable_objects_say_what_is_wrong_and_where() {
     beelift(&["verify", "/no/such/file.o"]).status(1).says("/no/such/file.o: No such file");
-    beelift(&["verify", "examples"]).status(1).says("examples: ");
+    beelift(&["verify", "examples"]).status(1).says("examples: it is a directory").says("clang --target=bpf");
     beelift(&["verify", "/dev/zero"]).status(1).says("longer than");
     let whole = example("firewall.bpf.o");
     let cut = Scratch::new("cut.o", &whole[..whole.len() / 2]);
@@ -257,7 +257,10 @@ fn unreadable_objects_say_what_is_wrong_and_where() {
     let noise = Scratch::new("noise.o", noise);
     beelift(&["verify", noise.path()]).status(1).says("not a readable ELF file").says("clang --target=bpf");
     let empty = Scratch::new("empty.o", []);
-    beelift(&["verify", empty.path()]).status(1).says("not a readable ELF file");
+    beelift(&["verify", empty.path()])
+        .status(1)
+        .says("empty.o: the file is empty")
+        .says("clang --target=bpf");
     let mut big = whole.clone();
     big[5] = 2;
     let big = Scratch::new("big.o", big);
@@ -265,7 +268,7 @@ fn unreadable_objects_say_what_is_wrong_and_where() {
     let mut other = whole;
     other[18] = 62;
     let other = Scratch::new("other.o", other);
-    beelift(&["verify", other.path()]).status(1).says("ELF machine 62");
+    beelift(&["verify", other.path()]).status(1).says("ELF machine 62").says("clang --target=bpf");
 }
 
 #[test]
@@ -286,7 +289,7 @@ fn errors_are_json_when_asked() {
 fn types_to_relocate_against_are_read_or_refused() {
     let noise = Scratch::new("noise.btf", [1, 2, 3]);
     beelift(&["verify", FIREWALL, "--btf", noise.path()]).status(1).says("noise.btf");
-    beelift(&["verify", FIREWALL, "--btf", "/no/such.btf"]).status(1).says("/no/such.btf");
+    beelift(&["verify", FIREWALL, "--btf", "/no/such.btf"]).status(1).says("/no/such.btf: No such file");
 }
 
 #[test]
@@ -345,6 +348,21 @@ fn features_compare_kernel_and_runtime() {
     assert_eq!(find("program_types", "type", "lsm")["user"], false);
     assert_eq!(find("map_types", "type", "hash")["user"], true);
     assert_eq!(find("helpers", "name", "bpf_map_lookup_elem")["user"], true);
+    // The documents are made from the same tables.
+    let document = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/helpers.md"));
+    let document = document.expect("checked in");
+    let (helpers, rest) = document.split_once("\n## ").expect("sections");
+    let (maps, programs) = rest.split_once("## Program types").expect("program types");
+    let lists =
+        [("helpers", "name", helpers), ("map_types", "type", maps), ("program_types", "type", programs)];
+    for (list, key, text) in lists {
+        for row in value[list].as_array().expect("a list") {
+            let name = row[key].as_str().expect("a name");
+            let line = text.lines().find(|line| line.contains(&format!("| `{name}` |")));
+            let line = line.unwrap_or_else(|| panic!("{name} is not in docs/helpers.md"));
+            assert_eq!(row["user"], line.contains("| yes |"), "{list}: {name}");
+        }
+    }
     beelift(&["features"]).status(0).prints("Program types").prints("Map types").prints("Helpers");
 }
 
@@ -364,7 +382,11 @@ fn load_needs_permission_or_loads() {
     beelift(&["load", "hex:b7000000020000009500000000000000", "--type", "memory"])
         .status(5)
         .says("user space only");
-    beelift(&["load", FIREWALL, "--attach", "xdp:nosuchif0"]).status(1).says("nosuchif0");
+    beelift(&["load", FIREWALL, "--attach", "xdp:nosuchif0"]).status(1).says("nosuchif0").says("ip link");
+    let pins = std::env::temp_dir().join("beelift-no-bpffs");
+    beelift(&["load", FIREWALL, "--pin", pins.to_str().expect("text")])
+        .status(1)
+        .says("not in a BPF file system");
 }
 
 #[test]

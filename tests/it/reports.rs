@@ -83,6 +83,8 @@ fn witnesses_do_what_they_say() {
         let Some((_, witness)) = report.split_once("note: witness: ") else { continue };
         let mut lines = witness.lines();
         let claim = lines.next().unwrap_or_default().split_once(": ").expect("what happens").1;
+        // What a wild address is close to differs from run to run.
+        let claim = claim.split(" at an address").next().unwrap_or_default();
         let command = lines.next().expect("a command").trim();
         let tool = command.strip_prefix("beelift ").expect("a command of the tool");
         let shell = format!("\"{}\" {tool}", env!("CARGO_BIN_EXE_beelift"));
@@ -163,5 +165,6 @@ fn what_cannot_happen_has_no_witness() {
     };
     let witness = find(&program, None, &rejected, budget).expect("any odd number");
     assert_eq!(witness.trap.at, rejected.at);
-    assert_eq!(witness.replay(&program, None).expect("it runs"), Some(witness.trap));
+    let again = witness.replay(&program, None).expect("it runs").expect("a trap");
+    assert_eq!((again.kind, again.at), (witness.trap.kind, witness.trap.at));
 }

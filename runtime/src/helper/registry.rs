@@ -23,6 +23,11 @@ pub struct Helper {
 }
 
 impl Helper {
+    /// Whether user space has it: as a function, or done by the engines themselves (loops over callbacks).
+    #[must_use]
+    pub const fn is_served(&self) -> bool {
+        self.function.is_some() || matches!(self.id, 164 | 181)
+    }
     /// Whether a program of that type and `expected_attach_type` may call it.
     #[must_use]
     pub fn allowed(&self, program_type: ProgramType, attach_type: AttachType) -> bool {

@@ -5,9 +5,18 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+const AFTER_HELP: &str = "\
+Examples:
+  beelift run examples/firewall.bpf.o --pcap examples/traffic.pcap --maps
+  beelift run examples/balancer.bpf.o --pcap examples/traffic.pcap --engine all
+  beelift verify OBJ --log
+  beelift map dump /sys/fs/bpf/DIR/maps/NAME
+
+Exit status: 0 done, 1 failure, 2 usage, 3 rejected by the verifier, 4 trapped, 5 not permitted or not supported.";
+
 /// Runs eBPF programs as native code in user space, with the Linux kernel as fallback and oracle.
 #[derive(Parser)]
-#[command(name = "beelift", version, max_term_width = 100)]
+#[command(name = "beelift", version, max_term_width = 100, after_help = AFTER_HELP)]
 pub(crate) struct Cli {
     /// Print results (and errors) as JSON.
     #[arg(long, global = true)]

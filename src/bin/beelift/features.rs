@@ -111,7 +111,7 @@ impl Found {
                 1 => "1 program type".to_owned(),
                 more => format!("{more} program types"),
             };
-            let user = has(helper.function.is_some()).to_owned();
+            let user = has(helper.is_served()).to_owned();
             table.add_row([helper.name.to_owned(), helper.id.to_string(), user, answer]);
         }
         section("Helpers", &table);
@@ -134,7 +134,7 @@ impl Found {
                 json!({
                     "id": helper.id,
                     "name": helper.name,
-                    "user": helper.function.is_some(),
+                    "user": helper.is_served(),
                     "kernel": self.knows_helpers().then(|| self.callers(helper.id)),
                 })
             })

@@ -8,8 +8,8 @@ use std::path::Path;
 
 use beelift::elf::MapEntry;
 use beelift::kernel::{
-    self, Hint, KernelBtf, KernelMap, KernelProgram, KernelSymbols, LoadOptions, LogLevel, MapSetOptions,
-    OsError,
+    self, Errno, Hint, KernelBtf, KernelMap, KernelProgram, KernelSymbols, LoadOptions, LogLevel,
+    MapSetOptions, OsError,
 };
 use beelift::link::Program;
 
@@ -123,13 +123,24 @@ pub(crate) fn kind(error: &OsError) -> Kind {
         | Hint::KfuncMissing(_)
         | Hint::SymbolMissing(_)
         | Hint::Unsupported(_) => Kind::Unsupported,
+        Hint::None if matches!(error.errno, Errno::EPERM | Errno::EACCES) => Kind::Unsupported,
         _ => Kind::Failure,
     }
 }
 
 /// A refusal that is not about one program.
 pub(crate) fn failure(error: &OsError) -> Failure {
-    Failure::new(kind(error), error)
+    let failure = Failure::new(kind(error), error);
+    match (&error.hint, error.errno) {
+        (Hint::None, Errno::EPERM | Errno::EACCES) => {
+            failure.hint("run it as root, or let the owner of the path allow it")
+        }
+        (Hint::None, Errno::ENOENT) => failure.hint("`beelift map list` shows what is in the kernel"),
+        (Hint::TargetMissing(_), _) => {
+            failure.hint("`ip link` lists interfaces; a cgroup is a directory below /sys/fs/cgroup")
+        }
+        _ => failure,
+    }
 }
 
 /// A refusal of a program, as a report on stderr and a failure.

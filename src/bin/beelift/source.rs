@@ -276,20 +276,28 @@ pub(crate) fn has_packet(program: &Program) -> bool {
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     let at = |error: std::io::Error| Failure::failure(error).at(path.display());
     let mut bytes = Vec::new();
-    File::open(path).map_err(at)?.take(LONGEST + 1).read_to_end(&mut bytes).map_err(at)?;
+    let file = File::open(path).map_err(at)?;
+    if file.metadata().is_ok_and(|metadata| metadata.is_dir()) {
+        return Err(Failure::failure("it is a directory").at(path.display()).hint(ABOUT_OBJECTS));
+    }
+    file.take(LONGEST + 1).read_to_end(&mut bytes).map_err(at)?;
+    if bytes.is_empty() {
+        return Err(Failure::failure("the file is empty").at(path.display()).hint(ABOUT_OBJECTS));
+    }
     if bytes.len() as u64 > LONGEST {
         return Err(Failure::failure(format!("longer than {} MiB", LONGEST >> 20)).at(path.display()));
     }
     Ok(bytes)
 }
 
+const ABOUT_OBJECTS: &str =
+    "an object is what `clang --target=bpf -O2 -g -c` writes; assembly ends in .s, raw bytes in .bin";
+
 fn broken(error: ElfError) -> Failure {
     let kind = if matches!(error, ElfError::Unsupported { .. }) { Kind::Unsupported } else { Kind::Failure };
     let failure = Failure::new(kind, &error);
     match error {
-        ElfError::NotElf { .. } => failure.hint(
-            "an object is what `clang --target=bpf -O2 -g -c` writes; assembly ends in .s, raw bytes in .bin",
-        ),
+        ElfError::NotElf { .. } | ElfError::WrongMachine { .. } => failure.hint(ABOUT_OBJECTS),
         _ => failure,
     }
 }
@@ -350,6 +358,7 @@ fn program_type(name: &str) -> Result<ProgramType, Failure> {
 }
 
 fn types(path: &Path) -> Result<CoreTarget, Failure> {
+    File::open(path).map_err(|error| Failure::failure(error).at(path.display()))?;
     let btf = Btf::read(path).map_err(|error| {
         Failure::failure(error).at(path.display()).hint("--btf takes BTF, raw or in an ELF file")
     })?;

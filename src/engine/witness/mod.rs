@@ -15,6 +15,7 @@ use std::time::Duration;
 use beelift_runtime::TrapKind;
 use beelift_runtime::environment::FixedEnvironment;
 use beelift_runtime::helper::{self, HelperFlags};
+use beelift_runtime::mem::{Place, RegionKind};
 
 use super::{Choice, Engine, Error, Fill, Input};
 use crate::elf::Object;
@@ -81,9 +82,27 @@ pub fn find(
     };
     let trap = witness.replay(program, object).ok()??;
     expected.shown_by(&trap, rejected).then(|| {
-        witness.trap = trap;
+        witness.trap = Trap { place: trap.place.map(|place| certain(place, &rejected.reason)), ..trap };
         witness
     })
+}
+
+/// An address far outside of what it was computed from lies near other memory by accident only: next time it does not.
+fn certain(place: Box<Place>, reason: &Reason) -> Box<Place> {
+    let kind = match reason {
+        Reason::OutsidePacket { .. } => RegionKind::Packet,
+        Reason::OutsideStack { .. } => RegionKind::Stack,
+        Reason::OutOfBounds { .. } | Reason::NegativeOffset { .. } | Reason::UnboundedOffset { .. } => {
+            RegionKind::Map
+        }
+        _ => return place,
+    };
+    let expected = match &*place {
+        Place::Null(_) | Place::Nowhere => true,
+        Place::Region { kind: found, .. } => *found == kind,
+        Place::Map { .. } => kind == RegionKind::Map,
+    };
+    if expected { place } else { Box::new(Place::Nowhere) }
 }
 
 impl Witness {

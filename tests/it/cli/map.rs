@@ -66,7 +66,7 @@ fn pinned_maps_are_shown_and_changed_by_type() {
     map(&["get", &counters, "2"]).status(0).prints("cpu 0: { .packets = 3, .bytes = 180 }");
     map(&["get", &counters, "99"]).status(1);
     map(&["push", &counters, "1"]).status(2).says("has keys");
-    map(&["get", &pins.0]).status(1);
+    map(&["get", &pins.0]).status(1).says("a directory").says("map list");
     map(&["get", &format!("{}/firewall", pins.0), "1"]).status(1).says("a program is pinned there");
     map(&["dump", "/sys/fs/bpf/nothing-here"]).status(1).says("ENOENT");
     map(&["dump", "id:x"]).status(2);

@@ -345,15 +345,15 @@ fn rejected_programs_do_not_run() {
 #[test]
 fn what_user_space_lacks_is_named_or_runs_in_the_kernel() {
     // A map type that only the kernel has.
-    let source = ".map traces stack_trace key=4 value=8 entries=4\nr1 = map[traces] ll\nr0 = 2\nexit\n";
+    let source = ".map sockets sockmap key=4 value=4 entries=4\nr1 = map[sockets] ll\nr0 = 2\nexit\n";
     let file = Scratch::new("lacking.s", source);
     let args = ["run", file.path(), "--type", "xdp", "--packet", ARP];
-    beelift(&[&args[..], &["--engine", "jit"]].concat()).status(5).says("stack_trace");
+    beelift(&[&args[..], &["--engine", "jit"]].concat()).status(5).says("sockmap");
     if require::kernel("falling back to the kernel") {
         let outcome = beelift(&[&args[..], &["--json"]].concat()).status(0);
         let value = outcome.json();
         assert_eq!((&value["engine"], &runs(&value)[0]["return"]), (&"kernel".into(), &2.into()));
-        assert!(value["fallback"].as_str().is_some_and(|why| why.contains("stack_trace")), "{value}");
+        assert!(value["fallback"].as_str().is_some_and(|why| why.contains("sockmap")), "{value}");
     }
 }
 

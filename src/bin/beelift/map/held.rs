@@ -30,6 +30,11 @@ impl Held {
             return Self::of(by_name(name)?);
         }
         let path = Path::new(name);
+        if path.is_dir() {
+            return Err(Failure::failure("a directory, not a map")
+                .at(name)
+                .hint(format!("`beelift map list {name}` shows what is pinned there")));
+        }
         match open_pinned(path).map_err(|error| failure(&error))? {
             Pinned::Map(map) => Self::of(map),
             Pinned::Program(_) => Err(Failure::failure("a program is pinned there, no map").at(name)),
