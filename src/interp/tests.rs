@@ -59,7 +59,7 @@ fn what_is_missing_is_refused_by_name_before_any_run() {
             "pc 0: not supported by the interpreter: packet access instructions in programs of type syscall",
         ),
         ("call 9999\nexit", "pc 0: not supported by the interpreter: helper 9999"),
-        ("call bpf_spin_lock\nexit", "pc 0: not supported by the interpreter: helper bpf_spin_lock"),
+        ("call bpf_kptr_xchg\nexit", "pc 0: not supported by the interpreter: helper bpf_kptr_xchg"),
     ] {
         let error = prepare(source).err().unwrap_or_else(|| panic!("{source}: accepted")).to_string();
         assert!(error.starts_with(expect), "{source}: {error}");

@@ -2,7 +2,8 @@
 //!
 //! All of the window is readable, and pages that are not allocated are zero: a load needs no check but where it
 //! straddles two pages, which the kernel does as a whole or not at all. A store asks the table of pages and goes to a
-//! place beside the window instead. No branches but for straddling loads: `beelift_runtime::map::arena` has the layout.
+//! place beside the window instead. (A load-acquire reads zero, too; Linux leaves the register as it was, which would be
+//! a way to look at what the verifier took for overwritten.) No branches but for straddling loads: `beelift_runtime::map::arena` has the layout.
 #![forbid(unsafe_code)]
 
 use beelift_runtime::map::MapFlags;
@@ -62,7 +63,12 @@ impl Body<'_> {
             }
             Insn::LoadAcquire { size, dst, base, off } => {
                 let spot = self.spot(frame, base, off, size)?;
-                let value = self.b.emit(Op::LoadAcquire(size, spot.place()), Type::I64);
+                let place = spot.place();
+                let value = self.if_aligned(
+                    &spot,
+                    |body| body.b.emit(Op::LoadAcquire(size, place), Type::I64),
+                    |body| body.b.load(size, Sign::Zero, place),
+                );
                 let value = self.unless_straddling(&spot, value);
                 self.set_register(frame, dst, value);
             }
@@ -76,7 +82,17 @@ impl Body<'_> {
                 let value = self.operand(frame, Operand::Reg(src));
                 let spot = self.spot(frame, base, off, size)?;
                 let (_, place) = self.storable(&spot);
-                self.b.emit(Op::StoreRelease(size, place, value), Type::I64);
+                self.if_aligned(
+                    &spot,
+                    |body| {
+                        body.b.emit(Op::StoreRelease(size, place, value), Type::I64);
+                        value
+                    },
+                    |body| {
+                        body.b.store(size, place, value);
+                        value
+                    },
+                );
             }
             Insn::Atomic { op, fetch, width, base, off, src } => {
                 let size = if width == Width::W32 { Size::W } else { Size::DW };
@@ -86,13 +102,21 @@ impl Body<'_> {
                 match op {
                     AtomicOp::CmpXchg => {
                         let expected = self.register(frame, Reg::R0);
-                        let old = self.b.emit(Op::AtomicCas(width, place, expected, operand), Type::I64);
+                        let old = self.if_aligned(
+                            &spot,
+                            |body| body.b.emit(Op::AtomicCas(width, place, expected, operand), Type::I64),
+                            |body| body.compare_and_store(size, place, expected, operand),
+                        );
                         // What was not done leaves the whole register, at both widths.
                         let result = self.b.choose(there, old, expected);
                         self.set_register(frame, Reg::R0, result);
                     }
                     AtomicOp::Add | AtomicOp::Or | AtomicOp::And | AtomicOp::Xor | AtomicOp::Xchg => {
-                        let old = self.b.emit(Op::AtomicRmw(op, width, place, operand), Type::I64);
+                        let old = self.if_aligned(
+                            &spot,
+                            |body| body.b.emit(Op::AtomicRmw(op, width, place, operand), Type::I64),
+                            |body| body.change(op, size, place, operand),
+                        );
                         if fetch {
                             let result = self.b.choose(there, old, operand);
                             self.set_register(frame, src, result);
@@ -121,6 +145,65 @@ impl Body<'_> {
         let distance = self.b.binary(BinaryOp::Add, Type::I64, low, added);
         let base = self.b.binary(BinaryOp::Add, Type::I64, window, low);
         Ok(Spot { distance, window, base, off: i32::from(off), bytes: size.bytes() })
+    }
+
+    /// Two ways to do something, by whether the address is a multiple of the size. A processor may take an atomic
+    /// operation on a word in two cache lines amiss: by a signal, or by making everybody wait.
+    fn if_aligned(
+        &mut self,
+        spot: &Spot,
+        aligned: impl FnOnce(&mut Self) -> Value,
+        otherwise: impl FnOnce(&mut Self) -> Value,
+    ) -> Value {
+        if spot.bytes == 1 {
+            return aligned(self);
+        }
+        let mask = self.b.number(Type::I64, u64::from(spot.bytes - 1));
+        let rest = self.b.binary(BinaryOp::And, Type::I64, spot.distance, mask);
+        let zero = self.b.number(Type::I64, 0);
+        let is_aligned = self.b.compare(Condition::Eq, rest, zero);
+        let (fast, slow, done) = (self.b.func.add_block(), self.b.func.add_block(), self.b.func.add_block());
+        let result = self.b.param(done, self.at);
+        let edge = |to| Edge { to, args: Vec::new() };
+        self.end(Terminator::Branch(is_aligned, edge(fast), edge(slow)));
+        self.b.block = fast;
+        let value = aligned(self);
+        self.end(Terminator::Jump(Edge { to: done, args: vec![value] }));
+        self.b.block = slow;
+        let value = otherwise(self);
+        self.end(Terminator::Jump(Edge { to: done, args: vec![value] }));
+        self.b.block = done;
+        result
+    }
+
+    /// A read-modify-write in two steps, as the reference engine does where the word is not aligned.
+    fn change(&mut self, op: AtomicOp, size: Size, place: Place, operand: Value) -> Value {
+        let old = self.b.load(size, Sign::Zero, place);
+        let new = match op {
+            AtomicOp::Add => self.b.binary(BinaryOp::Add, Type::I64, old, operand),
+            AtomicOp::Or => self.b.binary(BinaryOp::Or, Type::I64, old, operand),
+            AtomicOp::And => self.b.binary(BinaryOp::And, Type::I64, old, operand),
+            AtomicOp::Xor => self.b.binary(BinaryOp::Xor, Type::I64, old, operand),
+            AtomicOp::Xchg | AtomicOp::CmpXchg => operand,
+        };
+        self.b.store(size, place, new);
+        old
+    }
+
+    /// The same for a compare-exchange.
+    fn compare_and_store(&mut self, size: Size, place: Place, expected: Value, new: Value) -> Value {
+        let old = self.b.load(size, Sign::Zero, place);
+        let expected = match size {
+            Size::W => {
+                let low = self.b.unary(UnaryOp::Reduce, Type::I32, expected);
+                self.b.unary(UnaryOp::Widen, Type::I64, low)
+            }
+            Size::B | Size::H | Size::DW => expected,
+        };
+        let equal = self.b.compare(Condition::Eq, old, expected);
+        let stored = self.b.choose(equal, new, old);
+        self.b.store(size, place, stored);
+        old
     }
 
     /// The table's byte of the page at a distance.

@@ -5,7 +5,7 @@ use crate::isa::effects::RegSet;
 use crate::isa::{Reg, Width};
 use crate::verify::check::context;
 use crate::verify::domain::Scalar;
-use crate::verify::explore::{Check, Next, Stop, Verifier};
+use crate::verify::explore::{Check, Next, Verifier};
 use crate::verify::precision::{NONE, Note};
 use crate::verify::report::Reason;
 use crate::verify::state::{Kind, Register, ResourceKind};
@@ -125,14 +125,14 @@ impl Verifier<'_> {
     pub(super) fn push_early_return(
         &mut self,
         result: Register,
-        in_callback: &str,
+        in_callback: &'static str,
         change: impl FnOnce(&mut Self),
     ) -> Check {
         if self.state.depth() == 0 {
             return Ok(());
         }
         if self.state.current().callback.is_some() {
-            return Err(Stop::Unsupported(in_callback.to_owned()));
+            return Err(Reason::LeavesCallback { what: in_callback }.into());
         }
         let mut returned = self.state.clone();
         let step = self.trace.push(returned.trace, self.at, NONE);

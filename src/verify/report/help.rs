@@ -150,6 +150,9 @@ pub(super) fn help(reason: &Reason) -> Option<String> {
         Reason::NotInSection => "enter the section first, on every path",
         Reason::SectionOrder => "leave first what was entered last",
         Reason::ExceptionCallback { .. } => "an exception callback takes one 64-bit number and returns one",
+        Reason::LeavesCallback { .. } => {
+            "return a number from the callback, and do this where the loop is over"
+        }
         Reason::ThrowInCallback => "return a number from the callback, and throw where the loop is over",
         Reason::NotConstant { .. } => "pass a number that the compiler knows",
         Reason::SizeNegative { .. } => "make the size unsigned, or check that it is not negative",

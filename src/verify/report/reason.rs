@@ -120,6 +120,7 @@ reasons! {
     ExceptionCallback { what: String } = "exception_callback", "exception callback: {what}";
     NoArena = "no_arena", "the program names no arena whose addresses could be cast";
     SecondArena { map: String } = "second_arena", "`{map}` is the second arena of the program";
+    LeavesCallback { what: &'static str } = "leaves_callback", "{what}: it would leave the callback for its caller";
     ThrowInCallback = "throw_in_callback", "an exception out of a callback";
     NotConstant { reg: Reg } = "not_constant", "{reg} must be one constant number";
     SizeNegative { reg: Reg } = "size_negative", "the size in {reg} may be negative";
