@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -29,10 +30,12 @@ pub(crate) fn verify(args: &args::Verify, as_json: bool) -> Result<ExitCode, Fai
     if !as_json {
         opened.warn();
     }
+    let mut left = ALL_WITNESSES;
     let bar = output::progress(names.len(), "verifying");
     let mut judged = Vec::with_capacity(names.len());
     for name in names {
-        judged.push(judge(args, &opened, name, &options, side.as_ref(), as_json));
+        let kernel = side.as_ref();
+        judged.push(judge(args, &opened, name, &options, Asked { kernel, as_json, left: &mut left }));
         bar.inc(1);
     }
     bar.finish_and_clear();
@@ -49,6 +52,9 @@ pub(crate) fn verify(args: &args::Verify, as_json: bool) -> Result<ExitCode, Fai
         [Kind::Failure, Kind::Rejected, Kind::Unsupported].into_iter().find(|kind| kinds.contains(kind));
     Ok(first.map_or(ExitCode::SUCCESS, |kind| ExitCode::from(kind.status())))
 }
+
+/// Time that all searches for witnesses of one command may take.
+const ALL_WITNESSES: Duration = Duration::from_secs(20);
 
 /// The command that runs a witness.
 fn command(source: &args::Source, name: &str, program: &Program, witness: &Witness) -> String {
@@ -88,13 +94,20 @@ struct Judged {
     kernel: Option<Verdict>,
 }
 
+/// What a judgement looks at beside the program.
+struct Asked<'a> {
+    kernel: Option<&'a Result<Side, OsError>>,
+    as_json: bool,
+    /// Time left to look for witnesses.
+    left: &'a mut Duration,
+}
+
 fn judge(
     args: &args::Verify,
     opened: &Opened,
     name: String,
     options: &Options,
-    side: Option<&Result<Side, OsError>>,
-    as_json: bool,
+    Asked { kernel: side, as_json, left }: Asked<'_>,
 ) -> Judged {
     let unlinked = |name: String, error: LinkError| {
         let failure = opened.unlinked(&name, &error);
@@ -116,7 +129,10 @@ fn judge(
     let ours = verified.map(|verified| verified.statistics());
     let witness = match &ours {
         Err(verify::Failure::Rejected(rejected)) if !args.no_witness => {
-            let found = witness::find(&program, opened.object(), rejected, Budget::default());
+            let start = Instant::now();
+            let budget = Budget { time: Budget::default().time.min(*left), ..Budget::default() };
+            let found = witness::find(&program, opened.object(), rejected, budget);
+            *left = left.saturating_sub(start.elapsed());
             found.map(|witness| {
                 let command = command(&args.source, &name, &program, &witness);
                 (witness, command)
