@@ -17,7 +17,7 @@ struct World {
 }
 
 impl World {
-    fn new() -> Arc<dyn Environment> {
+    fn environment() -> Arc<dyn Environment> {
         let info = SocketInfo {
             handle: 77,
             family: 2,
@@ -94,7 +94,8 @@ fn assemble(program_type: ProgramType, source: &str) -> Program {
 fn load(program_type: ProgramType, source: &str) -> [Collection; 2] {
     let program = assemble(program_type, source);
     [Choice::Jit, Choice::Interpreter].map(|choice| {
-        let engine = Engine::builder().backend(choice).environment(World::new()).build().expect("an engine");
+        let engine =
+            Engine::builder().backend(choice).environment(World::environment()).build().expect("an engine");
         engine.load_linked(vec![program.clone()]).unwrap_or_else(|error| panic!("{choice:?}: {error}"))
     })
 }
@@ -401,5 +402,63 @@ fn samples_come_out_of_the_ring_of_their_slot() {
         let samples = ring.consumer().unwrap().drain();
         assert_eq!(samples, [[5, 0, 0, 0, 0, 0, 0, 0, 3, 3, 3, 3]]);
         assert!(collection.map("events").unwrap().open_perf(64, 4096).is_err());
+    }
+}
+
+#[test]
+fn samples_of_the_host_are_drained_one_by_one() {
+    let source = "
+    .map samples user_ringbuf key=0 value=0 entries=4096
+    *(u64 *)(r10 -8) = 0
+    r4 = *(u32 *)(r1 +16)
+    r1 = map[samples] ll
+    r2 = func body ll
+    r3 = r10
+    r3 += -8
+    call bpf_user_ringbuf_drain
+    r1 = *(u64 *)(r10 -8)
+    r0 <<= 32
+    r0 |= r1
+    exit
+body:
+    r6 = r2
+    r3 = r1
+    *(u64 *)(r10 -8) = 0
+    r1 = r10
+    r1 += -8
+    r2 = 4
+    r4 = 0
+    r5 = 0
+    call bpf_dynptr_read
+    r1 = *(u64 *)(r10 -8)
+    r2 = *(u64 *)(r6 +0)
+    r2 *= 10
+    r2 += r1
+    *(u64 *)(r6 +0) = r2
+    r0 = 0
+    if r1 != 9 goto out
+    r0 = 1
+out:
+    exit";
+    for collection in load(ProgramType::Xdp, source) {
+        let map = collection.map("samples").unwrap();
+        let run = |flags| {
+            let mut packet = packet();
+            let mut context = XdpContext::new(&mut packet);
+            context.rx_queue_index = flags;
+            collection.programs()[0].run(&mut context).unwrap()
+        };
+        assert_eq!(run(0), 0);
+        for number in [1_u32, 2, 9, 4] {
+            map.send(&number.to_ne_bytes()).unwrap();
+        }
+        // The third one ends it.
+        assert_eq!(run(0), 3 << 32 | 129, "{:?}", collection.programs()[0]);
+        assert_eq!(run(4) >> 32, u64::from((-22_i32).cast_unsigned()));
+        assert_eq!(run(1), 1 << 32 | 4);
+        // One that is too short for what the program reads counts all the same.
+        map.send(&[7]).unwrap();
+        assert_eq!(run(0), 1 << 32);
+        assert_eq!(run(0), 0);
     }
 }
