@@ -56,7 +56,7 @@ const MOST_BLOCKS: usize = 16_000;
 pub fn compile(module: &Module, target: &Target) -> Result<CompiledCode, CodegenError> {
     if module.functions.iter().any(|function| function.blocks.len() > MOST_BLOCKS) {
         let what = "a function of more than 16,000 basic blocks";
-        return Err(Unsupported { at: InsnId(0), what }.into());
+        return Err(Unsupported { at: InsnId(0), what: what.into() }.into());
     }
     contained(|| {
         let mut context = target.take_context();

@@ -6,6 +6,7 @@
 //! between them (`shape`), and `passes::params` takes out those that turn out to be one value.
 #![forbid(unsafe_code)]
 
+use std::borrow::Cow;
 use std::rc::Rc;
 
 use super::build::Program;
@@ -209,8 +210,8 @@ impl Body<'_> {
         Ok(true)
     }
 
-    pub(crate) fn unsupported(&self, what: &'static str) -> Unsupported {
-        Unsupported { at: self.at, what }
+    pub(crate) fn unsupported(&self, what: impl Into<Cow<'static, str>>) -> Unsupported {
+        Unsupported { at: self.at, what: what.into() }
     }
 
     /// A register's value. One that was never written is read only by code whose result does not matter.

@@ -103,7 +103,8 @@ impl Body<'_> {
             self.throw(frame);
             return Ok(None);
         }
-        let number = helper::kfunc_by_name(name).ok_or_else(|| self.unsupported("kernel function"))?;
+        let number =
+            helper::kfunc_by_name(name).ok_or_else(|| self.unsupported(format!("kernel function {name}")))?;
         let count = usize::from(kfunc_arity(verified, slot));
         let args = Reg::ARGS[..count].iter().map(|&reg| self.argument(frame, reg)).collect();
         Ok(Some(self.b.call(Target::Kfunc(number), args)))

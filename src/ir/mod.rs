@@ -24,6 +24,8 @@ mod text;
 
 pub use func::Function;
 
+use std::borrow::Cow;
+
 use crate::isa::InsnId;
 use crate::verify::Verified;
 
@@ -41,7 +43,7 @@ pub struct Unsupported {
     /// First instruction that needs it.
     pub at: InsnId,
     /// What is missing.
-    pub what: &'static str,
+    pub what: Cow<'static, str>,
 }
 
 /// Choices of lowering.
