@@ -58,6 +58,22 @@ impl Words {
         return self.slab.atomic_u64(offset);
     }
 
+    /// The `N` words from the byte offset `offset` on, a multiple of 8.
+    ///
+    /// # Panics
+    /// Outside the slab.
+    #[inline]
+    #[must_use]
+    pub fn words<const N: usize>(&self, offset: u64) -> &[atomic::AtomicU64; N] {
+        #[cfg(loom)]
+        {
+            let at = usize::try_from(offset / 8).expect("models are small");
+            return self.words[at..at + N].try_into().expect("as many words");
+        }
+        #[cfg(not(loom))]
+        return self.slab.atomic_words(offset);
+    }
+
     /// The memory behind the words.
     #[inline]
     #[must_use]
@@ -70,10 +86,20 @@ impl Words {
 #[inline]
 pub fn pause(tries: &mut u32) {
     *tries += 1;
+    wait(*tries);
+}
+
+// Apart: who waits has time, and who does not should keep its registers.
+#[cold]
+#[inline(never)]
+fn wait(tries: u32) {
     #[cfg(loom)]
-    loom::thread::yield_now();
+    {
+        let _ = tries;
+        loom::thread::yield_now();
+    }
     #[cfg(not(loom))]
-    if *tries < 64 {
+    if tries < 64 {
         std::hint::spin_loop();
     } else {
         // The holder was probably descheduled: give it the CPU.

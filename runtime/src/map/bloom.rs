@@ -4,7 +4,7 @@
 #![forbid(unsafe_code)]
 
 use super::create::slab;
-use super::hash::{KeyWords, LongKey, seed_of};
+use super::hash::{LongKey, seed_of};
 use super::{CreateError, Map, MapDef, MapError, MapState, UpdateFlags, ValuePtr, update_flags};
 use crate::mem::{Bytes, BytesMut, Slab};
 use crate::sync::atomic::Ordering::Relaxed;
@@ -59,7 +59,7 @@ impl BloomMap {
         (0..self.hashes).all(|n| {
             // Seeds far apart: near ones would differ from each other as short values do.
             let seed = self.seed.wrapping_add(n.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-            let position = u64::from(key.hash(seed)) & self.mask;
+            let position = u64::from(key.spread(seed)) & self.mask;
             visit(position / 64 * 8, 1 << (position % 64))
         })
     }

@@ -114,6 +114,18 @@ impl<'a> Bytes<'a> {
         array
     }
 
+    /// The first `BYTES` bytes as `N` little-endian words, the last one padded with zeroes.
+    ///
+    /// # Panics
+    /// If the view is shorter.
+    #[inline]
+    #[must_use]
+    pub fn words<const BYTES: usize, const N: usize>(self) -> [u64; N] {
+        let from = self.part(0, BYTES as u64);
+        // SAFETY: INV-6: as many bytes as were checked.
+        unsafe { raw::load_words::<BYTES, N>(from.at) }
+    }
+
     /// A copy.
     #[must_use]
     pub fn to_vec(self) -> Vec<u8> {

@@ -330,6 +330,20 @@ impl Slab {
         unsafe { AtomicU64::from_ptr(at.cast()) }
     }
 
+    /// The `N` words of 8 bytes from `offset` on, for any atomic operation: one check for all of them.
+    ///
+    /// # Panics
+    /// Outside the slab or not aligned to 8.
+    #[inline]
+    #[must_use]
+    pub fn atomic_words<const N: usize>(&self, offset: u64) -> &[AtomicU64; N] {
+        aligned(offset, 8);
+        let at = self.range(offset, 8 * N as u64);
+        // SAFETY: INV-3, INV-6: `N` words inside the slab, aligned (the base is aligned to 16), borrowed from it; an
+        // atomic word is laid out as a word.
+        unsafe { &*at.cast::<[AtomicU64; N]>() }
+    }
+
     /// Loads a word, zero-extended: in one piece if it is aligned.
     ///
     /// # Panics

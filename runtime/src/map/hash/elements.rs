@@ -4,7 +4,7 @@
 //! key (high half). Any header ever read holds a valid link, whatever happens to the element meanwhile.
 #![forbid(unsafe_code)]
 
-use super::key;
+use super::key::{self, KeyWords};
 use crate::map::versioned::LINK;
 use crate::mem::OutOfMemory;
 use crate::sync::Words;
@@ -108,8 +108,8 @@ impl Elements {
 
     /// Writes the key of an element that is in no chain.
     #[inline]
-    pub(super) fn set_key(&self, element: u32, key: &[u8]) {
-        key::store(&self.words, self.key_at(element), key);
+    pub(super) fn set_key(&self, element: u32, key: &impl KeyWords) {
+        key.store(&self.words, self.key_at(element));
     }
 
     /// Copies the key of an element out.

@@ -13,6 +13,8 @@ pub(in crate::map) trait KeyWords {
     fn hash(&self, seed: u64) -> u32;
     /// Whether the key stored at byte `at` of `words` is this one.
     fn matches(&self, words: &Words, at: u64) -> bool;
+    /// Writes the key at byte `at` of `words`.
+    fn store(&self, words: &Words, at: u64);
 }
 
 /// Multiplier of [`fold`]: odd, half of its bits set, no pattern (fraction of the golden ratio).
@@ -25,11 +27,10 @@ fn fold(state: u64, word: u64) -> u64 {
     (product as u64) ^ ((product >> 64) as u64)
 }
 
-/// The last step: the high bits of `state` reach the low half.
+/// The last step: the high half joins the low one. Each bit of the last word has reached both already.
 #[inline]
 fn finish(state: u64) -> u32 {
-    let mixed = fold(state, MULTIPLIER.rotate_left(32));
-    (mixed as u32) ^ ((mixed >> 32) as u32)
+    (state as u32) ^ ((state >> 32) as u32)
 }
 
 impl<const N: usize> KeyWords for [u64; N] {
@@ -41,10 +42,15 @@ impl<const N: usize> KeyWords for [u64; N] {
     #[inline]
     fn matches(&self, words: &Words, at: u64) -> bool {
         // One branch for all words: they lie in one or two cache lines.
-        let difference = (0_u64..)
-            .zip(self)
-            .fold(0, |difference, (i, &word)| difference | (words.word(at + 8 * i).load(Relaxed) ^ word));
-        difference == 0
+        let stored = words.words::<N>(at).iter();
+        stored.zip(self).fold(0, |difference, (ours, &word)| difference | (ours.load(Relaxed) ^ word)) == 0
+    }
+
+    #[inline]
+    fn store(&self, words: &Words, at: u64) {
+        for (ours, &word) in words.words::<N>(at).iter().zip(self) {
+            ours.store(word, Relaxed);
+        }
     }
 }
 
@@ -60,6 +66,20 @@ impl KeyWords for LongKey<'_> {
     #[inline]
     fn matches(&self, words: &Words, at: u64) -> bool {
         (0_u64..).zip(words_of(self.0)).all(|(i, word)| words.word(at + 8 * i).load(Relaxed) == word)
+    }
+
+    #[inline]
+    fn store(&self, words: &Words, at: u64) {
+        for (i, word) in (0_u64..).zip(words_of(self.0)) {
+            words.word(at + 8 * i).store(word, Relaxed);
+        }
+    }
+}
+
+impl LongKey<'_> {
+    /// A hash that has little to do with those under other seeds.
+    pub(in crate::map) fn spread(&self, seed: u64) -> u32 {
+        finish(fold(words_of(self.0).fold(seed, fold), MULTIPLIER.rotate_left(32)))
     }
 }
 
@@ -95,13 +115,26 @@ pub(super) fn load<const N: usize>(key: &[u8]) -> [u64; N] {
     words
 }
 
-/// Writes `key` at byte `at`.
-#[inline]
-pub(super) fn store(words: &Words, at: u64, key: &[u8]) {
-    for (i, word) in (0_u64..).zip(words_of(key)) {
-        words.word(at + 8 * i).store(word, Relaxed);
-    }
+/// Calls `$body` with `$key` in the form that is fastest for its size.
+macro_rules! with_words {
+    ($key:expr, |$words:ident| $body:expr) => {
+        match $key.len() {
+            0..=8 => {
+                let $words = &$crate::map::hash::key::load::<1>($key);
+                $body
+            }
+            9..=16 => {
+                let $words = &$crate::map::hash::key::load::<2>($key);
+                $body
+            }
+            _ => {
+                let $words = &$crate::map::hash::key::LongKey($key);
+                $body
+            }
+        }
+    };
 }
+pub(super) use with_words;
 
 /// Reads a key of `size` bytes at byte `at`.
 pub(super) fn read(words: &Words, at: u64, size: u32) -> Vec<u8> {
@@ -120,7 +153,7 @@ mod tests {
         let words = Words::new(64).unwrap();
         for size in 1..=32_usize {
             let key = &bytes[..size];
-            store(&words, 16, key);
+            LongKey(key).store(&words, 16);
             assert_eq!(read(&words, 16, size as u32), key);
             let hash = LongKey(key).hash(7);
             let (same_hash, same_key) = match size.div_ceil(8) {
@@ -130,6 +163,9 @@ mod tests {
                 _ => (load::<4>(key).hash(7), load::<4>(key).matches(&words, 16)),
             };
             assert!(same_hash == hash && same_key && LongKey(key).matches(&words, 16), "size {size}");
+            load::<4>(key).store(&words, 0);
+            assert!(LongKey(key).matches(&words, 0), "size {size}");
+            LongKey(key).store(&words, 16);
             let mut other = key.to_vec();
             other[size - 1] ^= 0x80;
             assert!(!LongKey(&other).matches(&words, 16), "size {size}");

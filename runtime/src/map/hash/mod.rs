@@ -21,7 +21,8 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use self::clock::Clock;
 use self::elements::{Elements, Geometry};
 use self::free::FreeList;
-pub(super) use self::key::{KeyWords, LongKey};
+pub(super) use self::key::LongKey;
+use self::key::{KeyWords, with_words};
 use self::table::{Chain, Table};
 use super::create::{slab, sparse_slab};
 use super::value::PercpuValues;
@@ -37,7 +38,7 @@ use crate::sync::atomic::{
 };
 
 /// A map of the hash family.
-pub(super) struct HashMap {
+pub(crate) struct HashMap {
     state: MapState,
     table: Table,
     free: FreeList,
@@ -114,49 +115,73 @@ impl HashMap {
     }
 
     /// Inserts or replaces.
-    fn put(&self, cpu: u32, key: &[u8], source: Source<'_>, flags: UpdateFlags) -> Result<(), MapError> {
-        self.check_key(key)?;
+    #[inline]
+    fn put(
+        &self,
+        cpu: u32,
+        key: &impl KeyWords,
+        source: Source<'_>,
+        flags: UpdateFlags,
+    ) -> Result<(), MapError> {
         self.check_flags(flags)?;
         let hash = self.table.hash(key);
-        let mut evicted = None;
-        let result = loop {
-            let mut chain = self.table.lock(hash);
-            if let Some(place) = chain.find(key) {
-                if flags & update_flags::NOEXIST != 0 {
-                    break Err(MapError::Exists);
-                }
-                self.replace(cpu, chain, place, key, source, flags);
-                break Ok(());
+        let mut chain = self.table.lock(hash);
+        if let Some(place) = chain.find(key) {
+            if flags & update_flags::NOEXIST != 0 {
+                return Err(MapError::Exists);
             }
-            if flags & update_flags::EXIST != 0 {
-                break Err(MapError::NotFound);
-            }
-            if let Some(element) = evicted.take().or_else(|| self.free.pop(self.elements(), hash)) {
-                self.fill(element, key, source);
-                chain.insert(element);
-                break Ok(());
-            }
-            let Some(clock) = &self.clock else { break Err(MapError::TooBig) };
-            // Evicting locks another bucket: never two at a time.
-            drop(chain);
-            evicted = clock.evict(&self.table);
-            if evicted.is_none() {
-                break Err(MapError::NoMemory);
-            }
-        };
-        if let Some(element) = evicted {
-            self.free.push(self.elements(), hash, element);
+            self.replace(cpu, chain, place, key, source, flags);
+            return Ok(());
         }
-        result
+        if flags & update_flags::EXIST != 0 {
+            return Err(MapError::NotFound);
+        }
+        let Some(element) = self.free.pop(self.elements(), hash) else {
+            drop(chain);
+            return self.put_into_full(cpu, key, source, flags);
+        };
+        self.fill(element, key, source);
+        chain.insert(element);
+        Ok(())
+    }
+
+    /// As `put`, when there was no free element.
+    #[cold]
+    #[inline(never)]
+    fn put_into_full(
+        &self,
+        cpu: u32,
+        key: &impl KeyWords,
+        source: Source<'_>,
+        flags: UpdateFlags,
+    ) -> Result<(), MapError> {
+        let hash = self.table.hash(key);
+        let Some(clock) = &self.clock else { return Err(MapError::TooBig) };
+        // Evicting locks another bucket: never two at a time. Others may change this one meanwhile.
+        let element = clock.evict(&self.table).ok_or(MapError::NoMemory)?;
+        let mut chain = self.table.lock(hash);
+        let Some(place) = chain.find(key) else {
+            self.fill(element, key, source);
+            chain.insert(element);
+            return Ok(());
+        };
+        if flags & update_flags::NOEXIST == 0 {
+            self.replace(cpu, chain, place, key, source, flags);
+        } else {
+            drop(chain);
+        }
+        self.free.push(self.elements(), hash, element);
+        if flags & update_flags::NOEXIST == 0 { Ok(()) } else { Err(MapError::Exists) }
     }
 
     /// Gives the element at `place` a new value.
+    #[inline]
     fn replace(
         &self,
         cpu: u32,
         mut chain: Chain<'_>,
         place: table::Place,
-        key: &[u8],
+        key: &impl KeyWords,
         source: Source<'_>,
         flags: UpdateFlags,
     ) {
@@ -185,7 +210,7 @@ impl HashMap {
                         value,
                     );
                 };
-                let new = u32::try_from(new).expect("a spare is an element");
+                let new = new as u32; // an element
                 self.fill(new, key, source);
                 if self.clock.is_some() {
                     self.elements().set_referenced(new, true);
@@ -194,17 +219,15 @@ impl HashMap {
                 chain.insert(new);
                 self.retire(old);
                 drop(chain);
-                let surplus = spare.swap(u64::from(old) + 1, AcqRel);
-                if let Some(surplus) = surplus.checked_sub(1) {
-                    let surplus = u32::try_from(surplus).expect("a spare is an element");
-                    self.free.push(self.elements(), self.table.hash(key), surplus);
-                }
+                // Whoever finds none puts none back: nobody else has stored meanwhile.
+                spare.store(u64::from(old) + 1, Release);
             }
         }
     }
 
     /// Writes key and value of an element that is in no chain.
-    fn fill(&self, element: u32, key: &[u8], source: Source<'_>) {
+    #[inline(always)]
+    fn fill(&self, element: u32, key: &impl KeyWords, source: Source<'_>) {
         // A reader that sees these writes sees that the element has left its former chain.
         fence(Release);
         self.elements().set_key(element, key);
@@ -261,8 +284,8 @@ impl HashMap {
     }
 
     /// Takes the element of `key` out after showing it to `then`.
-    fn remove<R>(&self, key: &[u8], then: impl FnOnce(u32) -> R) -> Result<R, MapError> {
-        self.check_key(key)?;
+    #[inline]
+    fn remove<R>(&self, key: &impl KeyWords, then: impl FnOnce(u32) -> R) -> Result<R, MapError> {
         let hash = self.table.hash(key);
         let mut chain = self.table.lock(hash);
         let place = chain.find(key).ok_or(MapError::NotFound)?;
@@ -273,16 +296,39 @@ impl HashMap {
         self.free.push(self.elements(), hash, place.element);
         Ok(result)
     }
-}
 
-impl Map for HashMap {
-    fn state(&self) -> &MapState {
-        &self.state
+    /// Bytes of a key.
+    pub(crate) fn key_size(&self) -> u32 {
+        self.state.def().key_size
     }
 
+    /// [`Map::lookup`] of a key in words.
     #[inline]
-    fn lookup(&self, cpu: u32, key: &[u8]) -> Option<ValuePtr> {
-        self.check_key(key).ok()?;
+    pub(crate) fn lookup_words<const N: usize>(&self, cpu: u32, key: [u64; N]) -> Option<ValuePtr> {
+        self.lookup_key(cpu, &key)
+    }
+
+    /// [`Map::update`] of a key in words.
+    #[inline]
+    pub(crate) fn update_words<const N: usize>(
+        &self,
+        cpu: u32,
+        key: [u64; N],
+        value: Bytes<'_>,
+        flags: UpdateFlags,
+    ) -> Result<(), MapError> {
+        self.update_key(cpu, &key, value, flags)
+    }
+
+    /// [`Map::delete`] of a key in words.
+    #[inline]
+    pub(crate) fn delete_words<const N: usize>(&self, key: [u64; N]) -> Result<(), MapError> {
+        self.remove(&key, |_| ())
+    }
+
+    // The key stays in registers only if this is part of who loaded it.
+    #[inline(always)]
+    fn lookup_key(&self, cpu: u32, key: &impl KeyWords) -> Option<ValuePtr> {
         let element = self.table.find(key)?;
         if self.clock.is_some() && !self.elements().is_referenced(element) {
             self.elements().set_referenced(element, true);
@@ -290,15 +336,39 @@ impl Map for HashMap {
         self.address(cpu, element).map(ValuePtr)
     }
 
-    fn update(&self, cpu: u32, key: &[u8], value: Bytes<'_>, flags: UpdateFlags) -> Result<(), MapError> {
+    #[inline(always)]
+    fn update_key(
+        &self,
+        cpu: u32,
+        key: &impl KeyWords,
+        value: Bytes<'_>,
+        flags: UpdateFlags,
+    ) -> Result<(), MapError> {
         if value.len() != self.state.layout().size() {
             return Err(MapError::Invalid);
         }
         self.put(cpu, key, Source::One(cpu, value), flags)
     }
+}
+
+impl Map for HashMap {
+    fn state(&self) -> &MapState {
+        &self.state
+    }
+
+    fn lookup(&self, cpu: u32, key: &[u8]) -> Option<ValuePtr> {
+        self.check_key(key).ok()?;
+        with_words!(key, |key| self.lookup_key(cpu, key))
+    }
+
+    fn update(&self, cpu: u32, key: &[u8], value: Bytes<'_>, flags: UpdateFlags) -> Result<(), MapError> {
+        self.check_key(key)?;
+        with_words!(key, |key| self.update_key(cpu, key, value, flags))
+    }
 
     fn delete(&self, key: &[u8]) -> Result<(), MapError> {
-        self.remove(key, |_| ())
+        self.check_key(key)?;
+        with_words!(key, |key| self.remove(key, |_| ()))
     }
 
     fn next_key(&self, key: Option<&[u8]>) -> Result<Vec<u8>, MapError> {
@@ -315,11 +385,13 @@ impl Map for HashMap {
         if value.len() as u64 != super::user::value_bytes(&self.state) {
             return Err(MapError::Invalid);
         }
-        self.put(0, key, Source::All(Bytes::from(value)), flags)
+        self.check_key(key)?;
+        with_words!(key, |key| self.put(0, key, Source::All(Bytes::from(value)), flags))
     }
 
     fn take_value(&self, key: &[u8], flags: UpdateFlags) -> Result<Vec<u8>, MapError> {
-        self.remove(key, |element| self.copy_out(element, flags))
+        self.check_key(key)?;
+        self.remove(&LongKey(key), |element| self.copy_out(element, flags))
     }
 
     fn iterate(&self, cpu: u32, cursor: u64) -> Option<Element> {

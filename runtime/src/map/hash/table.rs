@@ -6,7 +6,7 @@
 #![forbid(unsafe_code)]
 
 use super::elements::{Elements, Geometry};
-use super::key::{KeyWords, LongKey, load};
+use super::key::{KeyWords, LongKey};
 use crate::map::versioned::{self, Disturbed, LINK, Walk, WriteGuard, index_of_link, link_to};
 use crate::mem::OutOfMemory;
 use crate::sync::Words;
@@ -17,7 +17,6 @@ pub(super) struct Table {
     buckets: Words,
     mask: u32,
     seed: u64,
-    key_size: u32,
     pub(super) elements: Elements,
 }
 
@@ -29,31 +28,20 @@ impl Table {
             buckets: if geometry.sparse { Words::sparse(bytes) } else { Words::new(bytes) }?,
             mask: buckets - 1,
             seed,
-            key_size: geometry.key_size,
             elements: Elements::new(count, geometry)?,
         })
     }
 
     /// Hash of a key.
     #[inline]
-    pub(super) fn hash(&self, key: &[u8]) -> u32 {
-        match self.key_size {
-            1..=8 => load::<1>(key).hash(self.seed),
-            9..=16 => load::<2>(key).hash(self.seed),
-            _ => LongKey(key).hash(self.seed),
-        }
+    pub(super) fn hash(&self, key: &impl KeyWords) -> u32 {
+        key.hash(self.seed)
     }
 
-    /// The element of `key` (`key_size` bytes).
+    /// The element of `key`.
     #[inline]
-    pub(super) fn find(&self, key: &[u8]) -> Option<u32> {
-        match self.key_size {
-            1..=8 => self.find_words(&load::<1>(key), |element| element),
-            9..=16 => self.find_words(&load::<2>(key), |element| element),
-            17..=24 => self.find_words(&load::<3>(key), |element| element),
-            25..=32 => self.find_words(&load::<4>(key), |element| element),
-            _ => self.find_words(&LongKey(key), |element| element),
-        }
+    pub(super) fn find(&self, key: &impl KeyWords) -> Option<u32> {
+        self.find_words(key, |element| element)
     }
 
     /// What `then` sees in the element of `key`, undisturbed by writers of this table.
@@ -116,7 +104,7 @@ impl Table {
             None => first(),
             Some(Some(next)) => Some(next),
             Some(None) => {
-                let bucket = self.hash(key) & self.mask;
+                let bucket = LongKey(key).hash(self.seed) & self.mask;
                 self.first_from(bucket + 1, |_, element| self.elements.key(element))
             }
         }
@@ -168,16 +156,7 @@ pub(super) struct Place {
 impl Chain<'_> {
     /// The element of `key`.
     #[inline]
-    pub(super) fn find(&self, key: &[u8]) -> Option<Place> {
-        match self.table.key_size {
-            1..=8 => self.find_words(&load::<1>(key)),
-            9..=16 => self.find_words(&load::<2>(key)),
-            _ => self.find_words(&LongKey(key)),
-        }
-    }
-
-    #[inline]
-    fn find_words(&self, key: &impl KeyWords) -> Option<Place> {
+    pub(super) fn find(&self, key: &impl KeyWords) -> Option<Place> {
         let elements = &self.table.elements;
         self.find_place(|element, header| {
             (header >> 32) as u32 == self.hash && key.matches(elements.words(), elements.key_at(element))
@@ -193,7 +172,7 @@ impl Chain<'_> {
         self.place_of(element).is_some()
     }
 
-    #[inline]
+    #[inline(always)]
     fn find_place(&self, wanted: impl Fn(u32, u64) -> bool) -> Option<Place> {
         let mut link = self.guard.link;
         let mut before = None;
