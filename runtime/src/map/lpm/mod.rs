@@ -1,24 +1,28 @@
 //! `lpm_trie`: longest prefix match over keys `prefix length (u32) | data`.
 //!
 //! In: [`MapDef`]. A path-compressed binary trie in one slab: a node per element, and forks without element where two
-//! paths part. Lookups take no lock ([`versioned`]), writers take turns. An update of an existing element puts a new
-//! node in its place; the old one is reused only after the next node was taken out.
+//! paths part. A table by the first bits of a key leads past the topmost nodes. Lookups take no lock ([`versioned`]),
+//! writers take turns. An update of an existing element puts a new node in its place; the old one is reused only after
+//! the next node was taken out.
 #![forbid(unsafe_code)]
 
 mod nodes;
+mod tops;
 
 use std::sync::{Mutex, PoisonError};
 
 use self::nodes::{Head, Nodes};
+use self::tops::Tops;
 use super::versioned::{self, index_of_link, link_to};
 use super::{CreateError, Map, MapDef, MapError, MapState, UpdateFlags, ValuePtr, update_flags};
-use crate::mem::{Bytes, Slab};
+use crate::mem::{Bytes, OutOfMemory, Slab};
 use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// An `lpm_trie` map.
-pub(super) struct LpmMap {
+pub(crate) struct LpmMap {
     state: MapState,
     nodes: Nodes,
+    tops: Tops,
     /// Leads to the topmost node.
     root: AtomicU64,
     writer: Mutex<Writer>,
@@ -58,10 +62,11 @@ impl LpmMap {
     /// [`CreateError::NoMemory`].
     pub(super) fn new(def: &MapDef, cpus: u32) -> Result<Self, CreateError> {
         let state = MapState::new(def, cpus);
-        let nodes = Nodes::new(def, state.layout().stride())
-            .map_err(|error| CreateError::NoMemory { kind: def.kind, bytes: error.len })?;
+        let no_memory = |error: OutOfMemory| CreateError::NoMemory { kind: def.kind, bytes: error.len };
+        let nodes = Nodes::new(def, state.layout().stride()).map_err(no_memory)?;
+        let tops = Tops::new(def.max_entries, nodes.max_bits()).map_err(no_memory)?;
         let writer = Writer { elements: 0, mark: 0, free: 0, retired: None };
-        Ok(Self { state, nodes, root: AtomicU64::new(0), writer: Mutex::new(writer) })
+        Ok(Self { state, nodes, tops, root: AtomicU64::new(0), writer: Mutex::new(writer) })
     }
 
     /// Runs a change while no other one runs.
@@ -82,9 +87,37 @@ impl LpmMap {
     #[inline]
     fn find(&self, key: &[u8]) -> Option<u32> {
         let (bits, data) = self.split(key)?;
+        match data.len() {
+            1..=8 => self.find_words::<1, 3>(bits, [nodes::data_word(data, 0)]),
+            9..=16 => self.find_words::<2, 4>(bits, [nodes::data_word(data, 0), nodes::data_word(data, 1)]),
+            _ => self.find_long(bits, data),
+        }
+    }
+
+    /// As `find`, for data of at most `N` big-endian words.
+    #[inline]
+    fn find_words<const N: usize, const K: usize>(&self, bits: u32, data: [u64; N]) -> Option<u32> {
         versioned::read(&self.root, |walk| {
-            let mut found = None;
-            let mut link = walk.link();
+            let (mut found, mut link) = self.tops.start(bits, data[0], walk.link());
+            while let Some(node) = index_of_link(link) {
+                let node = self.nodes.view::<N, K>(node);
+                if node.bits() > bits || !node.is_prefix_of(&data) {
+                    break;
+                }
+                if node.is_element() {
+                    found = link;
+                }
+                link = node.child(&data);
+                walk.step()?;
+            }
+            Ok(index_of_link(found))
+        })
+    }
+
+    /// As `find`, for data of any length.
+    fn find_long(&self, bits: u32, data: &[u8]) -> Option<u32> {
+        versioned::read(&self.root, |walk| {
+            let (mut found, mut link) = self.tops.start(bits, nodes::data_word(data, 0), walk.link());
             while let Some(node) = index_of_link(link) {
                 let head = self.nodes.head(node);
                 let limit = bits.min(head.bits);
@@ -92,13 +125,36 @@ impl LpmMap {
                     break;
                 }
                 if head.is_element {
-                    found = Some(node);
+                    found = link;
                 }
                 link = self.nodes.child(node, Nodes::side(data, head.bits));
                 walk.step()?;
             }
-            Ok(found)
+            Ok(index_of_link(found))
         })
+    }
+
+    /// [`Map::lookup`] of a key whose prefix is given apart from its data, big-endian words.
+    #[inline]
+    pub(crate) fn lookup_words<const N: usize, const K: usize>(
+        &self,
+        bits: u32,
+        data: [u64; N],
+    ) -> Option<ValuePtr> {
+        if bits > self.nodes.max_bits() {
+            return None;
+        }
+        self.find_words::<N, K>(bits, data).map(|node| self.value(node))
+    }
+
+    /// Bytes of a key.
+    pub(crate) fn key_size(&self) -> u32 {
+        self.state.def().key_size
+    }
+
+    #[inline]
+    fn value(&self, node: u32) -> ValuePtr {
+        ValuePtr(self.nodes.words().slab().address() + self.nodes.value_at(node))
     }
 
     /// Link of the root, for writers.
@@ -125,14 +181,16 @@ impl LpmMap {
         place
     }
 
-    /// Makes `link` the content of `slot`, for readers in one step together with what `prepare` writes.
-    fn publish(&self, slot: Slot, link: u64, prepare: impl FnOnce()) {
+    /// Makes `link` the content of `slot`, for readers in one step together with what `prepare` writes. The change is one
+    /// of the element of a key.
+    fn publish(&self, (bits, data): (u32, &[u8]), slot: Slot, link: u64, prepare: impl FnOnce()) {
         let mut guard = versioned::lock(&self.root);
         prepare();
         match slot {
             Slot::Root => guard.link = link,
             Slot::Child(node, side) => self.nodes.set_child(node, side, link),
         }
+        self.tops.refresh(&self.nodes, guard.link, bits, nodes::data_word(data, 0));
     }
 
     fn put(&self, key: &[u8], value: Bytes<'_>, flags: UpdateFlags) -> Result<(), MapError> {
@@ -187,7 +245,7 @@ impl LpmMap {
     ) {
         let nodes = &self.nodes;
         let top = fork.map_or(new, |(fork, _)| fork);
-        self.publish(place.slot, link_to(top), || {
+        self.publish((bits, data), place.slot, link_to(top), || {
             nodes.set_head(new, Head { bits, is_element: true });
             nodes.set_data(new, data);
             let slab = nodes.words().slab();
@@ -223,18 +281,18 @@ impl LpmMap {
             match (self.nodes.children(node), place.above) {
                 ([left, right], _) if left != 0 && right != 0 => {
                     let fork = Head { bits, is_element: false };
-                    self.publish(place.slot, link_to(node), || self.nodes.set_head(node, fork));
+                    self.publish((bits, data), place.slot, link_to(node), || self.nodes.set_head(node, fork));
                 }
                 ([0, 0], Some((slot, parent))) if !head(parent).is_element => {
                     // The parent parted two paths, of which one is left.
                     let [left, right] = self.nodes.children(parent);
                     let sibling = if left == link_to(node) { right } else { left };
-                    self.publish(slot, sibling, || ());
+                    self.publish((bits, data), slot, sibling, || ());
                     self.retire(writer, parent);
                     self.retire(writer, node);
                 }
                 ([left, right], _) => {
-                    self.publish(place.slot, left | right, || ());
+                    self.publish((bits, data), place.slot, left | right, || ());
                     self.retire(writer, node);
                 }
             }
@@ -326,8 +384,7 @@ impl Map for LpmMap {
 
     #[inline]
     fn lookup(&self, _cpu: u32, key: &[u8]) -> Option<ValuePtr> {
-        let node = self.find(key)?;
-        Some(ValuePtr(self.nodes.words().slab().address() + self.nodes.value_at(node)))
+        self.find(key).map(|node| self.value(node))
     }
 
     fn update(&self, _cpu: u32, key: &[u8], value: Bytes<'_>, flags: UpdateFlags) -> Result<(), MapError> {

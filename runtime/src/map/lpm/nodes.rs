@@ -7,7 +7,7 @@
 use super::super::MapDef;
 use crate::mem::OutOfMemory;
 use crate::sync::Words;
-use crate::sync::atomic::Ordering::Relaxed;
+use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Set in the head word of nodes that hold an element.
 const ELEMENT: u64 = 1 << 32;
@@ -68,6 +68,14 @@ impl Nodes {
     /// Whether a range at `offset` lies inside the first `size` bytes of a value.
     pub(super) fn in_value(&self, offset: u64, len: u64, size: u64) -> bool {
         (offset % self.stride).checked_sub(self.value_at).is_some_and(|at| at + len <= size)
+    }
+
+    /// A node for a reader whose data have `N` words; `K` is `N + 2`.
+    #[inline]
+    pub(super) fn view<const N: usize, const K: usize>(&self, node: u32) -> View<'_, N, K> {
+        const { assert!(K == N + 2) };
+        let words = self.words.words(u64::from(node) * self.stride);
+        View { words, head: words[1].load(Relaxed) }
     }
 
     /// Links to both children.
@@ -161,9 +169,52 @@ impl Nodes {
     }
 }
 
+/// One node at a reader's hands: `K` words of which the last `N` are its data.
+pub(super) struct View<'a, const N: usize, const K: usize> {
+    words: &'a [AtomicU64; K],
+    head: u64,
+}
+
+impl<const N: usize, const K: usize> View<'_, N, K> {
+    /// Length of its prefix.
+    #[inline]
+    pub(super) fn bits(&self) -> u32 {
+        self.head as u32
+    }
+
+    /// Whether it holds an element.
+    #[inline]
+    pub(super) fn is_element(&self) -> bool {
+        self.head & ELEMENT != 0
+    }
+
+    /// Whether its prefix is one of these data.
+    #[inline]
+    pub(super) fn is_prefix_of(&self, data: &[u64; N]) -> bool {
+        let mut difference = 0;
+        let mut bits = self.bits();
+        for (ours, word) in self.words[2..].iter().zip(data) {
+            // The first `bits` bits of this word.
+            let mask = !u64::MAX.checked_shr(bits).unwrap_or(0);
+            difference |= (ours.load(Relaxed) ^ word) & mask;
+            bits = bits.saturating_sub(64);
+        }
+        difference == 0
+    }
+
+    /// Link to the child on the way to data of which it is a prefix. One that fills all words has no children.
+    #[inline]
+    pub(super) fn child(&self, data: &[u64; N]) -> u64 {
+        let bits = self.bits();
+        let word = data[(bits as usize / 64).min(N - 1)];
+        let side = word >> (63 - bits % 64) & 1;
+        (self.words[0].load(Relaxed) >> (32 * side)) & 0xffff_ffff
+    }
+}
+
 /// Word `i` of a key's data, padded with zeroes.
 #[inline]
-fn data_word(data: &[u8], i: u32) -> u64 {
+pub(super) fn data_word(data: &[u8], i: u32) -> u64 {
     let rest = data.get(8 * i as usize..).unwrap_or(&[]);
     if let Some(&word) = rest.first_chunk() {
         return u64::from_be_bytes(word);
