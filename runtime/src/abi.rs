@@ -49,6 +49,8 @@ pub struct ExecContext<'a> {
     pub tail_result: Cell<u64>,
     /// Address of the native context structure (r1 at entry).
     pub context: Cell<u64>,
+    /// NUMA node of this run, where the program asks for it.
+    pub numa_node: u32,
     /// The context of the run: helpers move and copy its packet through it.
     pub ctx: &'a dyn Context,
     /// Memory that helpers may look into beyond their arguments.
@@ -76,6 +78,8 @@ pub struct Host<'a> {
     pub cpu: u32,
     /// See [`ExecContext::program`].
     pub program: u32,
+    /// See [`ExecContext::numa_node`].
+    pub numa_node: u32,
 }
 
 impl<'a> ExecContext<'a> {
@@ -100,6 +104,7 @@ impl<'a> ExecContext<'a> {
             tail_calls: Cell::new(0),
             tail_result: Cell::new(0),
             context: Cell::new(context),
+            numa_node: host.numa_node,
             ctx,
             probe: Probe::default(),
             maps,
@@ -124,6 +129,8 @@ impl<'a> ExecContext<'a> {
             tail_calls: Cell::new(caller.tail_calls.get() + 1),
             tail_result: Cell::new(0),
             context: caller.context.clone(),
+            // The caller may not have asked for it.
+            numa_node: caller.environment.numa_node(),
             ctx: caller.ctx,
             probe: Probe::default(),
             maps,
@@ -165,4 +172,6 @@ pub mod offset {
     pub const TAIL_RESULT: i32 = offset_of!(ExecContext<'static>, tail_result) as i32;
     /// `context`
     pub const CONTEXT: i32 = offset_of!(ExecContext<'static>, context) as i32;
+    /// `numa_node`
+    pub const NUMA_NODE: i32 = offset_of!(ExecContext<'static>, numa_node) as i32;
 }

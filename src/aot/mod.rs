@@ -154,7 +154,7 @@ fn helper_name(id: u32) -> String {
 fn check_helpers(unit: &Unit<'_>, options: &Options) -> Result<(), AotError> {
     for symbol in symbols(unit) {
         let id = match symbol {
-            Symbol::Helper(id) => id,
+            Symbol::Helper(id) | Symbol::MapHelper(id, _) => id,
             Symbol::Stub(Stub::PacketLoad) => {
                 let program = unit.program.name.clone();
                 return Err(AotError::Feature { program, what: "packet access instructions" });
@@ -194,6 +194,6 @@ fn check_helpers(unit: &Unit<'_>, options: &Options) -> Result<(), AotError> {
 const fn map_of(symbol: Symbol) -> Option<MapSlot> {
     match symbol {
         Symbol::MapHandle(slot) | Symbol::MapBase(slot) | Symbol::Arena(slot) => Some(slot),
-        Symbol::Function(_) | Symbol::Helper(_) | Symbol::Kfunc(_) | Symbol::Stub(_) => None,
+        Symbol::Function(_) | Symbol::Helper(_) | Symbol::MapHelper(..) | Symbol::Kfunc(_) | Symbol::Stub(_) => None,
     }
 }

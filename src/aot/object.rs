@@ -28,7 +28,7 @@ const _: () = assert!(
 );
 
 /// Version of the descriptors and of the run-time context.
-pub(super) const ABI: u32 = 1;
+pub(super) const ABI: u32 = 2;
 /// Bytes of `struct beelift_map`.
 const MAP_BYTES: usize = 48;
 /// Bytes of `struct beelift_program`.
@@ -200,7 +200,9 @@ impl Writer<'_> {
                 };
                 let symbol = match reloc.symbol {
                     Symbol::Function(index) => functions[index as usize].0, // u32 to usize
-                    Symbol::Helper(id) => self.undefined(&format!("beelift_{}", helper_name(id))),
+                    Symbol::Helper(id) | Symbol::MapHelper(id, _) => {
+                        self.undefined(&format!("beelift_{}", helper_name(id)))
+                    }
                     Symbol::Stub(Stub::TrapExit) => self.undefined("beelift_trap_exit"),
                     Symbol::Kfunc(_)
                     | Symbol::Arena(_)

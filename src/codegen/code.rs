@@ -100,6 +100,8 @@ pub enum Symbol {
     Helper(u32),
     /// A kernel function that user space serves, by `beelift_runtime::helper::kfunc`'s number.
     Kfunc(u32),
+    /// A helper by number, for calls with this map only: `beelift_runtime::helper::for_map` may have a better one.
+    MapHelper(u32, MapSlot),
     /// The `MapHandle` of a map.
     MapHandle(MapSlot),
     /// The first value of a map: `Map::base()`.
@@ -131,6 +133,7 @@ impl std::fmt::Display for Symbol {
             Self::Kfunc(number) => {
                 f.write_str(helper::kfunc(*number).map_or("kernel function", |kfunc| kfunc.name))
             }
+            Self::MapHelper(id, slot) => write!(f, "helper {id} of map {}", slot.0),
             Self::MapHandle(slot) => write!(f, "map {}", slot.0),
             Self::MapBase(slot) => write!(f, "values of map {}", slot.0),
             Self::Arena(slot) => write!(f, "window of map {}", slot.0),

@@ -77,7 +77,7 @@ impl Lowering<'_> {
     /// A load to 64 bits; to 32 if that is all anyone wants.
     pub(super) fn load(&mut self, size: Size, sign: Sign, place: Place, narrow: bool) -> Value {
         let mut flags = self.flags(place);
-        if place.class == Class::Runtime && place.off == offset::CPU {
+        if place.class == Class::Runtime && matches!(place.off, offset::CPU | offset::NUMA_NODE) {
             flags = flags.with_readonly().with_can_move();
         }
         let (base, off) = self.address(place);

@@ -13,12 +13,19 @@ const MAP_BASE: u32 = 3;
 const STUB: u32 = 4;
 const KFUNC: u32 = 5;
 const ARENA: u32 = 6;
+const MAP_HELPER: u32 = 7;
+/// Bits of a helper's number beside a map slot.
+const HELPER_BITS: u32 = 8;
 
 pub(super) fn name_of(symbol: Symbol) -> UserExternalName {
     let (namespace, index) = match symbol {
         Symbol::Function(index) => (FUNCTION, index),
         Symbol::Helper(id) => (HELPER, id),
         Symbol::Kfunc(number) => (KFUNC, number),
+        Symbol::MapHelper(id, slot) => {
+            debug_assert!(id >> HELPER_BITS == 0 && slot.0.leading_zeros() >= HELPER_BITS);
+            (MAP_HELPER, slot.0 << HELPER_BITS | id)
+        }
         Symbol::MapHandle(slot) => (MAP_HANDLE, slot.0),
         Symbol::MapBase(slot) => (MAP_BASE, slot.0),
         Symbol::Arena(slot) => (ARENA, slot.0),
@@ -42,6 +49,10 @@ pub(super) fn symbol_of(name: &UserExternalName) -> Symbol {
         STUB if name.index == 1 => Symbol::Stub(Stub::PacketLoad),
         STUB if name.index == 2 => Symbol::Stub(Stub::MapIterate),
         STUB => Symbol::Stub(Stub::ThrowExit),
+        MAP_HELPER => {
+            let id = name.index & ((1 << HELPER_BITS) - 1);
+            Symbol::MapHelper(id, MapSlot(name.index >> HELPER_BITS))
+        }
         other => unreachable!("namespace {other} is not one of `name_of`"),
     }
 }

@@ -315,9 +315,14 @@ impl Engine {
         times.compile = start.elapsed();
         let start = Instant::now();
         let types = (program.prog_type, program.attach_type, verified.facts().buffer);
-        let loaded =
-            JitProgram::load(Arc::new(code), types, &self.shared.code, Arc::clone(maps), &native_helper)
-                .map_err(|error| Error::Publish { program: name.clone(), error })?;
+        let asks_host = self.shared.asks_host;
+        let helpers = |id| {
+            use beelift_runtime::helper;
+            let direct = if asks_host { helper::for_host(id) } else { None };
+            direct.or_else(|| helper::by_id(id).and_then(|helper| helper.function))
+        };
+        let loaded = JitProgram::load(Arc::new(code), types, &self.shared.code, Arc::clone(maps), &helpers)
+            .map_err(|error| Error::Publish { program: name.clone(), error })?;
         times.publish = start.elapsed();
         Ok(Body::Jit(loaded))
     }
@@ -468,10 +473,4 @@ fn interpreted(program: &Program, maps: &Arc<[Box<RuntimeHandle>]>) -> Result<Bo
     InterpProgram::new(Arc::new(program.clone()), Arc::clone(maps), &helpers)
         .map(Body::Interp)
         .map_err(|error| Error::Unsupported { program: program.name.clone(), what: error.to_string() })
-}
-
-/// Native functions of helpers by number.
-#[cfg(feature = "jit")]
-fn native_helper(id: u32) -> Option<beelift_runtime::abi::HelperFn> {
-    beelift_runtime::helper::by_id(id).and_then(|helper| helper.function)
 }

@@ -78,6 +78,9 @@ pub(crate) struct Shared {
     pub(crate) verify: verify::Options,
     pub(crate) link: LinkOptions,
     pub(crate) environment: Arc<dyn Environment>,
+    /// Whether that is the machine itself, so that native code may ask it directly.
+    #[cfg_attr(not(feature = "jit"), expect(dead_code, reason = "only native code asks directly"))]
+    pub(crate) asks_host: bool,
     pub(crate) fuel: u64,
     /// Fixes the clock, the random numbers and the CPU number also in the kernel's copy of programs.
     pub(crate) deterministic: bool,
@@ -229,6 +232,7 @@ impl EngineBuilder {
         if self.unverified && self.choice != Choice::Interpreter {
             return Err(Error::Unverified);
         }
+        let asks_host = self.environment.is_none();
         let environment = match self.environment {
             Some(environment) => environment,
             None => Arc::new(HostEnvironment::default()),
@@ -238,6 +242,7 @@ impl EngineBuilder {
             verify: self.verify,
             link: self.link,
             environment,
+            asks_host,
             fuel: self.fuel,
             deterministic: self.deterministic,
             check_facts: self.check_facts,

@@ -55,6 +55,8 @@ pub struct Loaded {
     types: (ProgramType, u32),
     /// Whether a run takes a CPU slot: it calls something that may ask for it, and the engine fixes none.
     claims_slot: bool,
+    /// Whether it asks for its NUMA node.
+    asks_node: bool,
     /// Number among the programs of the engine.
     id: u32,
     /// For subprograms that run by themselves: made when the first one does.
@@ -82,7 +84,8 @@ pub(super) enum Body {
 impl Loaded {
     pub(super) fn new(shared: Arc<Shared>, program: Arc<Program>, body: Body, times: LoadTimes) -> Self {
         let id = shared.programs.fetch_add(1, Ordering::Relaxed) + 1;
-        let claims_slot = !shared.deterministic && program.insns.iter().any(calls_out);
+        let claims_slot = !shared.deterministic && minds_slot(&program);
+        let asks_node = program.insns.contains(&Insn::Call(Callee::Helper(NUMA_NODE)));
         let types = (program.prog_type, program.attach_type);
         Self {
             shared,
@@ -90,6 +93,7 @@ impl Loaded {
             body: Arc::new(body),
             types,
             claims_slot,
+            asks_node,
             id,
             callbacks: Arc::default(),
             times,
@@ -201,30 +205,37 @@ impl Loaded {
 
     #[inline]
     fn run_into<C: Context>(&self, cpu: u32, context: &mut C, effects: &Effects) -> Result<u64, Error> {
-        if !context.accepts(self.types.0, self.types.1) {
-            return Err(self.wrong_context());
-        }
-        if let Some(verified) = self.buffer {
-            let given = context.enter().r2;
-            if given != u64::from(verified) {
-                return Err(Error::BufferLength { verified, given });
-            }
-        }
         match &*self.body {
             #[cfg(feature = "jit")]
-            Body::Jit(native) => match native.run(context, self.host(cpu, effects)) {
-                Ok(value) => Ok(value),
-                Err(trap) => Err(self.trapped(trap, effects)),
+            Body::Jit(native) => match native.run_if_fit(context, self.host(cpu, effects)) {
+                Some(Ok(value)) => Ok(value),
+                Some(Err(trap)) => Err(self.trapped(trap, effects)),
+                None => Err(self.misfit(context)),
             },
+            Body::Interp(_) if !self.fits(context) => Err(self.misfit(context)),
             Body::Interp(interp) => self.interpret(interp, cpu, context, effects),
+            #[cfg(feature = "kernel")]
+            Body::Kernel(_) if !self.fits(context) => Err(self.misfit(context)),
             #[cfg(feature = "kernel")]
             Body::Kernel(program) => run_in_kernel(program, context, 1).map(|(value, _)| value),
         }
     }
 
+    /// Whether the program may run on a context.
+    fn fits<C: Context>(&self, context: &mut C) -> bool {
+        context.accepts(self.types.0, self.types.1)
+            && self.buffer.is_none_or(|verified| u64::from(verified) == context.enter().r2)
+    }
+
+    /// Why it may not.
     #[cold]
-    fn wrong_context(&self) -> Error {
-        Error::ContextType { program: self.program.prog_type.name() }
+    fn misfit<C: Context>(&self, context: &mut C) -> Error {
+        match self.buffer {
+            Some(verified) if context.accepts(self.types.0, self.types.1) => {
+                Error::BufferLength { verified, given: context.enter().r2 }
+            }
+            _ => Error::ContextType { program: self.program.prog_type.name() },
+        }
     }
 
     #[cfg(feature = "jit")]
@@ -323,13 +334,9 @@ impl Loaded {
 
     #[inline]
     fn host<'a>(&'a self, cpu: u32, effects: &'a Effects) -> Host<'a> {
-        Host {
-            environment: &*self.shared.environment,
-            effects,
-            fuel: self.shared.fuel,
-            cpu,
-            program: self.id,
-        }
+        let environment = &*self.shared.environment;
+        let numa_node = if self.asks_node { environment.numa_node() } else { 0 };
+        Host { environment, effects, fuel: self.shared.fuel, cpu, program: self.id, numa_node }
     }
 
     /// Keeps the thread on CPU 0 while runs in the kernel are compared with ours; nothing for other backends.
@@ -411,6 +418,9 @@ impl Action for Recorded<'_> {
     }
 }
 
+/// `bpf_get_numa_node_id`
+const NUMA_NODE: u32 = 42;
+
 /// Longer measurements leave out the time of other threads on the same CPU, as the kernel's test runs do; shorter
 /// ones would mostly measure how long asking for that takes.
 const PREEMPTIBLE: Duration = Duration::from_micros(100);
@@ -445,10 +455,21 @@ fn trap_of_target(effects: &Effects) -> Option<Trap> {
     effects.take_trap()?.downcast().ok().map(|trap| *trap)
 }
 
-/// Whether the instruction calls something outside the program: only there does it matter which CPU a run is on.
-const fn calls_out(insn: &Insn) -> bool {
-    match insn {
-        Insn::Call(Callee::Helper(_) | Callee::Kfunc { .. } | Callee::Register(_)) => true,
+/// Helpers that do not care which CPU a run is on: clocks, random numbers, NUMA node, packets, checksums, callbacks.
+const INDIFFERENT: &[u32] = &[5, 7, NUMA_NODE, 44, 54, 65, 28, 118, 125, 160, 181, 188, 189, 190, 208];
+/// `bpf_map_lookup_elem`
+const MAP_LOOKUP: u32 = 1;
+
+/// Whether it matters on which CPU slot a run of the program is: because it asks for it, or for values of its own.
+fn minds_slot(program: &Program) -> bool {
+    use beelift_runtime::MapKind::{ArrayOfMaps, HashOfMaps};
+    let shared =
+        |map: &beelift_runtime::MapDef| !map.is_percpu() && !matches!(map.kind, ArrayOfMaps | HashOfMaps);
+    let shares_values = program.maps.iter().all(shared);
+    program.insns.iter().any(|insn| match insn {
+        Insn::Call(Callee::Helper(MAP_LOOKUP)) => !shares_values,
+        Insn::Call(Callee::Helper(id)) => !INDIFFERENT.contains(id),
+        Insn::Call(Callee::Kfunc { .. } | Callee::Register(_)) => true,
         Insn::Call(Callee::Subprogram(_))
         | Insn::Alu { .. }
         | Insn::Load { .. }
@@ -464,7 +485,7 @@ const fn calls_out(insn: &Insn) -> bool {
         | Insn::Branch { .. }
         | Insn::LegacyPacket { .. }
         | Insn::Exit => false,
-    }
+    })
 }
 
 /// One test run of the kernel on what the context holds; the context takes over the result.

@@ -110,9 +110,13 @@ fn address_of(symbol: Symbol, base: u64, starts: &[u32], bindings: &Bindings<'_>
             .and_then(|kfunc| kfunc.function)
             .map(|function| function as usize as u64)
             .ok_or(LinkError::KfuncMissing(number)),
+        Symbol::MapHelper(id, slot) => match helper::for_map(id, map(bindings, slot)?) {
+            Some(function) => Ok(function as usize as u64),
+            None => address_of(Symbol::Helper(id), base, starts, bindings),
+        },
         Symbol::MapHandle(slot) => Ok(std::ptr::from_ref(map(bindings, slot)?) as u64),
         Symbol::MapBase(slot) => {
-            map(bindings, slot)?.map.base().map(|base| base.0).ok_or(LinkError::NoBase(slot))
+            map(bindings, slot)?.map().base().map(|base| base.0).ok_or(LinkError::NoBase(slot))
         }
         Symbol::Arena(slot) => {
             let arena = map(bindings, slot)?.map.as_any().downcast_ref::<ArenaMap>();

@@ -13,7 +13,7 @@ use beelift_runtime::map::MapHandle;
 use super::entry::{self, EntryFn};
 use super::link::{Bindings, LinkError, Linked, link};
 use super::memory::CodeMemory;
-use crate::codegen::CompiledCode;
+use crate::codegen::{CompiledCode, Reloc, Symbol};
 use crate::isa::InsnId;
 
 /// Native code, published, with the maps it names. `Send + Sync`: a run takes `&self`.
@@ -26,6 +26,8 @@ pub struct JitProgram {
     attach_type: u32,
     /// The one length of the buffer (of a `memory` program) that the code is for.
     buffer: Option<u32>,
+    /// Whether the code calls nothing outside itself, so that it always comes back by its own return.
+    self_contained: bool,
 }
 
 /// Why native code stopped, and at which instruction.
@@ -57,7 +59,8 @@ impl JitProgram {
             throw_exit: entry::throw_exit as *const () as u64,
         };
         let linked = link(&code, memory, &bindings)?;
-        Ok(Self { linked, code, maps, prog_type, attach_type, buffer })
+        let self_contained = code.functions.iter().flat_map(|function| &function.relocs).all(stays_inside);
+        Ok(Self { linked, code, maps, prog_type, attach_type, buffer, self_contained })
     }
 
     /// Runs the program on a context.
@@ -70,17 +73,29 @@ impl JitProgram {
     /// length than the program was verified for.
     #[inline]
     pub fn run<C: Context>(&self, context: &mut C, host: Host<'_>) -> Result<u64, NativeTrap> {
-        assert!(context.accepts(self.prog_type, self.attach_type), "the context fits the program");
+        self.run_if_fit(context, host)
+            .expect("the context fits the program, and its buffer has the verified length")
+    }
+
+    /// Likewise; `None` instead of the panics.
+    #[inline]
+    pub(crate) fn run_if_fit<C: Context>(
+        &self,
+        context: &mut C,
+        host: Host<'_>,
+    ) -> Option<Result<u64, NativeTrap>> {
+        if !context.accepts(self.prog_type, self.attach_type) {
+            return None;
+        }
         let Entry { r1, r2 } = context.enter();
-        assert!(self.buffer.is_none_or(|len| u64::from(len) == r2), "the buffer has the verified length");
+        if self.buffer.is_some_and(|len| u64::from(len) != r2) {
+            return None;
+        }
         let cx = ExecContext::new(host, context, r1, &self.maps, Some(entry::trap_exit));
         // SAFETY: INV-2, INV-4: the code comes from a `Verified` program of this type (only the crate itself
         // makes a `JitProgram`), the context is a native one of that type, borrowed for the whole call.
         let value = unsafe { self.enter(&cx, r1, r2) };
-        match TrapKind::from_code(cx.trap.get()) {
-            None => Ok(value),
-            Some(kind) => Err(trapped(&cx, kind)),
-        }
+        Some(if cx.trap.get() == 0 { Ok(value) } else { Err(trap_of(&cx)) })
     }
 
     /// Runs the program in place of one that makes a tail call; `None` if it does not run on that context. A trap
@@ -97,10 +112,7 @@ impl JitProgram {
         // type, entered and borrowed for the whole run; the program was verified for contexts of that type.
         let value = unsafe { self.enter(&cx, caller.context.get(), 0) };
         cx.give_back(caller);
-        Some(match TrapKind::from_code(cx.trap.get()) {
-            None => Ok(value),
-            Some(kind) => Err(trapped(&cx, kind)),
-        })
+        Some(if cx.trap.get() == 0 { Ok(value) } else { Err(trap_of(&cx)) })
     }
 
     /// Enters the code. Returns r0, or 0 when `cx.trap` is set.
@@ -114,6 +126,10 @@ impl JitProgram {
         // SAFETY: INV-1: the address is the entry of code that `self.linked` keeps published, and the code
         // generator gives every entry this signature.
         let entry = unsafe { std::mem::transmute::<usize, EntryFn>(self.linked.entry as usize) };
+        if self.self_contained {
+            // SAFETY: INV-2, INV-4: by the contract of this function. Nobody is called who could leave early.
+            return unsafe { entry(cx, r1, r2) };
+        }
         // SAFETY: INV-2, INV-4: by the contract of this function.
         unsafe { entry::enter(cx, r1, r2, entry) }
     }
@@ -156,11 +172,20 @@ impl JitProgram {
     }
 }
 
-/// The run has ended early: nothing that it held stays held.
+/// How the run has ended early: nothing that it held stays held.
 #[cold]
-fn trapped(cx: &ExecContext<'_>, kind: TrapKind) -> NativeTrap {
+fn trap_of(cx: &ExecContext<'_>) -> NativeTrap {
     release_lock(cx);
+    let kind = TrapKind::from_code(cx.trap.get()).expect("generated code and stubs store known traps");
     NativeTrap { kind, insn: InsnId(cx.trap_insn.get()) }
+}
+
+/// Whether a reference of the code leads to no code outside of it.
+fn stays_inside(reloc: &Reloc) -> bool {
+    match reloc.symbol {
+        Symbol::Function(_) | Symbol::MapHandle(_) | Symbol::MapBase(_) | Symbol::Arena(_) => true,
+        Symbol::Helper(_) | Symbol::MapHelper(..) | Symbol::Kfunc(_) | Symbol::Stub(_) => false,
+    }
 }
 
 impl std::fmt::Debug for JitProgram {

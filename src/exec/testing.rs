@@ -54,6 +54,7 @@ pub(crate) fn run(program: &JitProgram, buffer: &mut [u8], fuel: u64) -> Result<
         tail_calls: Cell::new(0),
         tail_result: Cell::new(0),
         context: Cell::new(buffer.as_mut_ptr() as u64),
+        numa_node: 0,
         ctx: &ctx,
         probe: Default::default(),
         maps: &maps,

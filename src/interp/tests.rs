@@ -33,7 +33,7 @@ fn run(source: &str, fuel: u64, observer: &mut dyn Observer) -> (Result<u64, Tra
     let entry = context.enter();
     let effects = Effects::default();
     let host =
-        Host { environment: &FixedEnvironment::default(), effects: &effects, fuel, cpu: 0, program: 1 };
+        Host { environment: &FixedEnvironment::default(), effects: &effects, fuel, cpu: 0, program: 1, numa_node: 0 };
     let context = &context;
     let cx = ExecContext::new(host, context, entry.r1, program.maps(), None);
     let mut regions = Regions::new(program.maps());

@@ -2,7 +2,7 @@
 //!
 //! In: a call instruction of a body being built. Out: nodes. Array and per-CPU array lookups with a known map
 //! turn into an index check and an address (and the program's own null check then tests the index, see
-//! `branch`); the processor number is a field of the run-time context. Not here: subprograms (`build`).
+//! `branch`); processor and node are fields of the run-time context. Not here: subprograms (`build`).
 #![forbid(unsafe_code)]
 
 use beelift_runtime::abi::offset;
@@ -21,6 +21,8 @@ const MAP_LOOKUP: u32 = 1;
 const TAIL_CALL: u32 = 12;
 /// `bpf_get_smp_processor_id`
 const PROCESSOR_ID: u32 = 8;
+/// `bpf_get_numa_node_id`
+const NUMA_NODE: u32 = 42;
 
 /// Arguments that a helper takes.
 pub(crate) fn arity(helper: u32) -> u8 {
@@ -72,8 +74,10 @@ impl Body<'_> {
         if let Some((slot, inline)) = inline_lookup(self.verified, self.at) {
             return Ok(self.lookup(frame, slot, inline));
         }
-        if helper == PROCESSOR_ID {
-            return Ok(self.cpu());
+        match helper {
+            PROCESSOR_ID => return Ok(self.of_run(offset::CPU)),
+            NUMA_NODE => return Ok(self.of_run(offset::NUMA_NODE)),
+            _ => {}
         }
         match helper {
             callbacks::LOOP => return self.counted_loop(frame),
@@ -92,7 +96,11 @@ impl Body<'_> {
     pub(crate) fn plain_helper(&mut self, frame: &Frame, helper: u32) -> Value {
         let count = usize::from(arity(helper));
         let args = Reg::ARGS[..count].iter().map(|&reg| self.argument(frame, reg)).collect();
-        self.b.call(Target::Helper(helper), args)
+        let target = match self.call_fact().and_then(|fact| fact.map) {
+            Some(slot) if helper::specialises(helper) => Target::MapHelper(helper, slot),
+            _ => Target::Helper(helper),
+        };
+        self.b.call(target, args)
     }
 
     /// A call of a kernel function: its result, or `None` if it does not come back.
@@ -143,10 +151,10 @@ impl Body<'_> {
         zero
     }
 
-    /// The CPU slot of the run.
-    fn cpu(&mut self) -> Value {
+    /// A 32-bit field of the run-time context that does not change during a run.
+    fn of_run(&mut self, off: i32) -> Value {
         let base = self.b.runtime();
-        let place = Place { base, off: offset::CPU, class: Class::Runtime, aligned: true };
+        let place = Place { base, off, class: Class::Runtime, aligned: true };
         self.b.load(Size::W, Sign::Zero, place)
     }
 
@@ -162,7 +170,7 @@ impl Body<'_> {
         let stride = self.b.number(Type::I64, u64::from(stride));
         let mut address = self.b.address(Address::MapValue(slot, 0));
         if let Some(cpu_stride) = cpu_stride {
-            let cpu = self.cpu();
+            let cpu = self.of_run(offset::CPU);
             let cpu_stride = self.b.number(Type::I64, cpu_stride);
             let skip = self.b.binary(BinaryOp::Mul, Type::I64, cpu, cpu_stride);
             address = self.b.binary(BinaryOp::Add, Type::I64, address, skip);

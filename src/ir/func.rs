@@ -209,6 +209,8 @@ pub enum Target {
     Kfunc(u32),
     /// Leaves all functions: takes the run-time context and what the program returns. Does not come back.
     Throw,
+    /// A helper whose map argument is always this map: takes the same.
+    MapHelper(u32, MapSlot),
     /// What packet access instructions do: takes the run-time context, an offset and a size in bytes.
     PacketLoad,
     /// The next element of a map: takes the run-time context, the map, a cursor, and where key and next cursor go.

@@ -166,7 +166,7 @@ fn interpret_on(program: &InterpProgram, context: &mut dyn Context) -> Result<u6
     let entry = context.enter();
     let effects = Effects::default();
     let host =
-        Host { environment: &FixedEnvironment::default(), effects: &effects, fuel: FUEL, cpu: 0, program: 1 };
+        Host { environment: &FixedEnvironment::default(), effects: &effects, fuel: FUEL, cpu: 0, program: 1, numa_node: 0 };
     let context = &*context;
     let cx = ExecContext::new(host, context, entry.r1, program.maps(), None);
     let mut regions = Regions::new(program.maps());

@@ -9,7 +9,6 @@ mod network;
 mod socket;
 mod task;
 
-use std::cell::Cell;
 use std::io::Write;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -54,7 +53,7 @@ pub trait Environment: Sync + Send {
     fn jiffies(&self) -> u64;
     /// 32 random bits.
     fn random_u32(&self) -> u32;
-    /// NUMA node of the CPU.
+    /// NUMA node of the CPU. Asked once a run: programs of the kernel do not move between CPUs while they run.
     fn numa_node(&self) -> u32 {
         0
     }
@@ -184,10 +183,10 @@ impl Default for HostEnvironment {
 
 impl Environment for HostEnvironment {
     fn monotonic_ns(&self) -> u64 {
-        nanoseconds(ClockId::Monotonic)
+        machine::monotonic_ns()
     }
     fn boottime_ns(&self) -> u64 {
-        nanoseconds(ClockId::Boottime)
+        machine::boottime_ns()
     }
     fn realtime_ns(&self) -> u64 {
         nanoseconds(ClockId::Realtime)
@@ -198,19 +197,13 @@ impl Environment for HostEnvironment {
             .map_or_else(|_| nanoseconds(ClockId::Realtime), in_nanoseconds)
     }
     fn coarse_ns(&self) -> u64 {
-        nanoseconds(ClockId::MonotonicCoarse)
+        machine::coarse_ns()
     }
     fn jiffies(&self) -> u64 {
         ticks(self.coarse_ns(), self.ticks_per_second)
     }
     fn random_u32(&self) -> u32 {
-        // One generator a thread, seeded by the kernel: no system call after the first number.
-        thread_local! {
-            static STATE: Cell<u64> = Cell::new(seed());
-        }
-        let state = step(STATE.get());
-        STATE.set(state);
-        (state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32) as u32 // the upper half of the product
+        machine::random_u32()
     }
     fn numa_node(&self) -> u32 {
         if self.nodes.is_empty() { 0 } else { node_of_cpu(&self.nodes) }
@@ -249,6 +242,41 @@ impl Environment for HostEnvironment {
     fn interface(&self, index: u32) -> Option<Interface> {
         let all = self.interfaces.get_or_init(interfaces);
         all.iter().find(|(known, _)| *known == index).map(|(_, interface)| *interface)
+    }
+}
+
+/// What [`HostEnvironment`] answers without being asked through it.
+pub(crate) mod machine {
+    use std::cell::Cell;
+
+    use super::{ClockId, nanoseconds, seed, step};
+
+    #[inline]
+    pub(crate) fn monotonic_ns() -> u64 {
+        nanoseconds(ClockId::Monotonic)
+    }
+    #[inline]
+    pub(crate) fn boottime_ns() -> u64 {
+        nanoseconds(ClockId::Boottime)
+    }
+    #[inline]
+    pub(crate) fn coarse_ns() -> u64 {
+        nanoseconds(ClockId::MonotonicCoarse)
+    }
+    #[inline]
+    pub(crate) fn random_u32() -> u32 {
+        // One generator a thread, seeded by the kernel: no system call after the first number.
+        thread_local! {
+            /// Never 0 once it is seeded.
+            static STATE: Cell<u64> = const { Cell::new(0) };
+        }
+        let mut state = STATE.get();
+        if state == 0 {
+            state = seed();
+        }
+        let state = step(state);
+        STATE.set(state);
+        (state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32) as u32 // the upper half of the product
     }
 }
 
@@ -335,6 +363,7 @@ fn in_nanoseconds(time: Timespec) -> u64 {
     time.tv_sec.cast_unsigned().wrapping_mul(SECOND).wrapping_add(time.tv_nsec.cast_unsigned())
 }
 
+#[cold]
 fn seed() -> u64 {
     let mut bytes = [0; 8];
     // Without the kernel's generator the clock has to do: programs get no promise about these numbers.

@@ -74,14 +74,21 @@ struct Lent {
 }
 
 /// Scratch of one run, reused for the next: helpers write it, the engine reads it afterwards.
-#[derive(Default, Debug)]
+#[derive(Default)]
 pub struct Effects {
     redirect: Cell<Option<Redirect>>,
-    panic: RefCell<Option<Box<str>>>,
-    trap: RefCell<Option<Box<dyn Any + Send>>>,
+    /// One word, because every run makes and drops it.
+    failure: Cell<Option<Box<Failure>>>,
     /// Address of the spin lock that the run holds, or 0.
     lock: Cell<u64>,
     rare: OnceCell<Box<Rare>>,
+}
+
+/// What is told of a run that failed.
+#[derive(Default)]
+struct Failure {
+    panic: Option<Box<str>>,
+    trap: Option<Box<dyn Any + Send>>,
 }
 
 impl Effects {
@@ -99,18 +106,18 @@ impl Effects {
     /// Message of the panic behind `TrapKind::HelperPanic`.
     #[must_use]
     pub fn panic_message(&self) -> Option<String> {
-        self.panic.borrow().as_deref().map(str::to_owned)
+        self.failure(|failure| failure.panic.as_deref().map(str::to_owned))
     }
 
     /// Says where a program trapped that a tail call entered: in the words of the engine, which asks for it with
     /// [`Effects::take_trap`]. The first one counts.
     pub fn set_trap(&self, trap: Box<dyn Any + Send>) {
-        self.trap.borrow_mut().get_or_insert(trap);
+        self.failure(|failure| _ = failure.trap.get_or_insert(trap));
     }
 
     /// What [`Effects::set_trap`] said.
     pub fn take_trap(&self) -> Option<Box<dyn Any + Send>> {
-        self.trap.borrow_mut().take()
+        self.failure(|failure| failure.trap.take())
     }
 
     /// What `bpf_set_retval` set; 0 before.
@@ -197,6 +204,20 @@ impl Effects {
     }
 
     pub(super) fn set_panic(&self, message: &str) {
-        *self.panic.borrow_mut() = Some(message.into());
+        self.failure(|failure| failure.panic = Some(message.into()));
+    }
+
+    #[cold]
+    fn failure<R>(&self, change: impl FnOnce(&mut Failure) -> R) -> R {
+        let mut failure = self.failure.take().unwrap_or_default();
+        let result = change(&mut failure);
+        self.failure.set(Some(failure));
+        result
+    }
+}
+
+impl std::fmt::Debug for Effects {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Effects").field("redirect", &self.redirect).finish_non_exhaustive()
     }
 }

@@ -7,7 +7,7 @@ use crate::map::{ElementKey, Map, MapError};
 use crate::mem::{Bytes, BytesMut};
 
 /// 0 or the negative error number.
-fn status(result: Result<(), MapError>) -> i64 {
+pub(super) fn status(result: Result<(), MapError>) -> i64 {
     match result {
         Ok(()) => 0,
         Err(error) => -i64::from(error.errno()),

@@ -4,6 +4,7 @@
 //! trap: unwinding must not cross generated code. It may be called by generated code of a verified program, which
 //! proved every argument (INV-8), or through [`call_checked`], which checks them first.
 
+mod direct;
 mod dynptr;
 mod peek;
 
@@ -22,13 +23,16 @@ use crate::map::{Map, MapHandle};
 use crate::mem::{Bytes, BytesMut, Regions};
 use crate::trap::TrapKind;
 
+pub use direct::{for_host, for_map, specialises};
 pub(super) use dynptr::{DynptrAt, parse as parse_dynptr};
 pub use peek::Probe;
 use peek::Probing;
 pub(super) use peek::peek;
 
-/// Longest key that is copied to the stack; longer ones are rare and go to the heap.
+/// Keys up to this size are copied to a small buffer.
 const SHORT_KEY: usize = 64;
+/// Longest key that a program can have on its stack; longer ones are in map values, and are copied to the heap.
+const LONG_KEY: usize = 512;
 
 /// A map key in program memory.
 #[derive(Clone, Copy)]
@@ -52,6 +56,19 @@ impl Key<'_> {
         }
         let mut short = [0; SHORT_KEY];
         match short.get_mut(..len) {
+            Some(key) => {
+                self.0.read(0, key);
+                f(key)
+            }
+            None => self.with_long(f),
+        }
+    }
+
+    // Apart, so that shorter keys do not pay for its frame.
+    #[inline(never)]
+    fn with_long<R>(self, f: impl FnOnce(&[u8]) -> R) -> R {
+        let mut long = [0; LONG_KEY];
+        match long.get_mut(..self.0.len() as usize) {
             Some(key) => {
                 self.0.read(0, key);
                 f(key)
@@ -182,7 +199,7 @@ impl<'a> Args<'a> {
     #[inline]
     unsafe fn map(&self, number: usize) -> &'a dyn Map {
         // SAFETY: INV-8: the argument is a map.
-        &*unsafe { self.handle(number) }.map
+        &**unsafe { self.handle(number) }.map()
     }
 
     #[inline]

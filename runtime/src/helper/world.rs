@@ -32,5 +32,5 @@ pub(super) fn get_smp_processor_id(cx: &ExecContext<'_>) -> u64 {
 }
 
 pub(super) fn get_numa_node_id(cx: &ExecContext<'_>) -> u64 {
-    u64::from(cx.environment.numa_node())
+    u64::from(cx.numa_node)
 }

@@ -46,6 +46,8 @@ pub use cgroup_array::CgroupArrayMap;
 pub use create::create;
 pub use def::{InlineLookup, MapDef, MapFlags, MapKind, SpecialField, SpecialKind};
 pub use error::{CreateError, MapError};
+pub(crate) use hash::HashMap;
+pub(crate) use lpm::LpmMap;
 pub use of_maps::MapOfMaps;
 pub use perf_event::{PerfEventArrayMap, PerfRing};
 pub use prog_array::{ProgArrayMap, ProgramKind, ProgramRef};
@@ -240,6 +242,8 @@ pub struct MapHandle {
     /// Bytes of a key and of a value: helpers read them in every call.
     key_size: u32,
     value_size: u32,
+    /// Address of the map, for helpers that were chosen for its type.
+    address: usize,
 }
 
 impl MapHandle {
@@ -247,7 +251,14 @@ impl MapHandle {
     #[must_use]
     pub fn new(map: Arc<dyn Map>) -> Self {
         let (key_size, value_size) = (map.def().key_size, map.def().value_size);
-        Self { map, key_size, value_size }
+        let address = Arc::as_ptr(&map).cast::<()>().expose_provenance();
+        Self { map, key_size, value_size, address }
+    }
+
+    /// Address of the map.
+    #[inline]
+    pub(crate) fn address(&self) -> usize {
+        self.address
     }
 
     #[inline]

@@ -464,7 +464,7 @@ HELPER(get_smp_processor_id)
 
 HELPER(get_numa_node_id)
 {
-	return 0;
+	return run->numa_node;
 }
 
 /* Integers of a format; strings of the kernel and symbols are -EINVAL. */

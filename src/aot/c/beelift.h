@@ -11,7 +11,7 @@ extern "C" {
 #endif
 
 /* Version of the structures below; beelift_init compares it with that of the object. */
-#define BEELIFT_ABI 1
+#define BEELIFT_ABI 2
 
 /* Why a program stopped before its end. */
 enum beelift_trap {
@@ -36,6 +36,8 @@ struct beelift_run {
 	uint32_t tail_calls;
 	uint64_t tail_result;
 	uint64_t context; /* r1 */
+	uint32_t numa_node; /* what bpf_get_numa_node_id gives */
+	uint32_t reserved;
 	/* For helpers; null pointers stand for the machine's own. */
 	uint64_t (*clock)(struct beelift_run *run);   /* nanoseconds */
 	uint32_t (*random)(struct beelift_run *run);
@@ -50,6 +52,7 @@ _Static_assert(offsetof(struct beelift_run, fuel) == 24, "place");
 _Static_assert(offsetof(struct beelift_run, cpu) == 32, "place");
 _Static_assert(offsetof(struct beelift_run, tail_calls) == 36, "place");
 _Static_assert(offsetof(struct beelift_run, context) == 48, "place");
+_Static_assert(offsetof(struct beelift_run, numa_node) == 56, "place");
 
 /* Where a packet lies: the start of every native packet context. Fill it with beelift_packet_enter. */
 struct beelift_packet {

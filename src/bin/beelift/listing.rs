@@ -129,6 +129,9 @@ fn symbol_name(program: &Program, code: &CompiledCode, symbol: Symbol) -> String
         }
         Symbol::Helper(id) => names::helper_name(id),
         Symbol::Kfunc(_) => symbol.to_string(),
+        Symbol::MapHelper(id, slot) => {
+            format!("{} of {}", names::helper_name(id), map_name(program, slot))
+        }
         Symbol::MapHandle(slot) => format!("map {}", map_name(program, slot)),
         Symbol::MapBase(slot) => format!("values of {}", map_name(program, slot)),
         Symbol::Arena(slot) => format!("window of {}", map_name(program, slot)),

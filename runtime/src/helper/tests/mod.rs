@@ -45,6 +45,7 @@ fn call(
         tail_calls: Cell::new(0),
         tail_result: Cell::new(0),
         context: Cell::new(entry.r1),
+        numa_node: 0,
         ctx: context,
         probe: Probe::default(),
         maps,
