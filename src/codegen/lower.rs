@@ -36,6 +36,8 @@ pub(super) struct Lowering<'a> {
     values: Vec<Option<clif::Value>>,
     /// Constants and addresses written in the current block.
     floating: Vec<Value>,
+    /// The block being written.
+    current: usize,
     /// How often a value is wanted as a whole, not only its low half.
     whole_uses: Vec<u32>,
     runtime: clif::Value,
@@ -74,6 +76,7 @@ pub(super) fn function(module: &Module, index: usize, target: &Target, func: &mu
         blocks,
         values,
         floating: Vec::new(),
+        current: 0,
         whole_uses: whole_uses(source),
         runtime,
         frame,
@@ -137,6 +140,7 @@ impl Lowering<'_> {
     fn run(&mut self) {
         for (index, block) in self.source.blocks.iter().enumerate() {
             self.pos.insert_block(self.blocks[index]);
+            self.current = index;
             for &value in &block.nodes {
                 self.at(self.source.nodes[value.index()].insn);
                 self.node(value);
@@ -353,6 +357,11 @@ impl Lowering<'_> {
             CallTarget::Helper(id) => (Symbol::Helper(id), words(CallConv::SystemV, 1 + args.len())),
             CallTarget::Kfunc(number) => (Symbol::Kfunc(number), words(CallConv::SystemV, 1 + args.len())),
             CallTarget::Throw => (Symbol::Stub(Stub::ThrowExit), words(CallConv::SystemV, 1 + args.len())),
+            // One executable has one helper for all maps.
+            CallTarget::MapHelper(id, slot) => {
+                let symbol = if self.near { Symbol::Helper(id) } else { Symbol::MapHelper(id, slot) };
+                (symbol, words(CallConv::SystemV, 1 + args.len()))
+            }
             CallTarget::PacketLoad => {
                 (Symbol::Stub(Stub::PacketLoad), words(CallConv::SystemV, 1 + args.len()))
             }
@@ -385,12 +394,7 @@ impl Lowering<'_> {
                 let (to, args) = self.edge(edge);
                 self.pos.ins().jump(to, &args);
             }
-            Terminator::Branch(condition, then, otherwise) => {
-                let condition = self.value(*condition);
-                let (then, then_args) = self.edge(then);
-                let (otherwise, otherwise_args) = self.edge(otherwise);
-                self.pos.ins().brif(condition, then, &then_args, otherwise, &otherwise_args);
-            }
+            Terminator::Branch(condition, then, otherwise) => self.branch(*condition, then, otherwise),
             Terminator::Switch(value, table, default) => {
                 let number = self.low(*value);
                 let mut call = |edge: &Edge| {
@@ -413,6 +417,41 @@ impl Lowering<'_> {
                 self.pos.ins().jump(trap, &args);
             }
         }
+    }
+
+    fn branch(&mut self, condition: Value, then: &Edge, otherwise: &Edge) {
+        let current = self.current;
+        let back = |edge: &Edge| edge.to.index() <= current;
+        let (mut then, mut otherwise) = (then, otherwise);
+        let mut inverse = None;
+        // One jump a round: Cranelift writes a jump to the first target and, where the second one does not follow,
+        // another one to that.
+        if back(otherwise)
+            && !back(then)
+            && let Op::Compare(op, a, b) = self.source.op(condition)
+        {
+            let (a, b) = (self.value(a), self.value(b));
+            inverse = Some(self.pos.ins().icmp(condition_code(op.inverse()), a, b));
+            (then, otherwise) = (otherwise, then);
+        }
+        let loops = back(then) && !back(otherwise);
+        let taken = match inverse {
+            Some(inverse) => inverse,
+            None => self.value(condition),
+        };
+        let (to, args) = self.edge(then);
+        let floats = |&arg: &Value| matches!(self.source.op(arg), Op::Const(_) | Op::Address(_));
+        if loops && otherwise.args.iter().any(floats) {
+            // What only the way out needs is written there, not in each round.
+            let out = self.pos.func.dfg.make_block();
+            self.pos.ins().brif(taken, to, &args, out, &[]);
+            self.pos.insert_block(out);
+            let (to, args) = self.edge(otherwise);
+            self.pos.ins().jump(to, &args);
+            return;
+        }
+        let (otherwise, otherwise_args) = self.edge(otherwise);
+        self.pos.ins().brif(taken, to, &args, otherwise, &otherwise_args);
     }
 
     fn trap_target(&mut self) -> clif::Block {

@@ -116,7 +116,7 @@ fn address_of(symbol: Symbol, base: u64, starts: &[u32], bindings: &Bindings<'_>
         },
         Symbol::MapHandle(slot) => Ok(std::ptr::from_ref(map(bindings, slot)?) as u64),
         Symbol::MapBase(slot) => {
-            map(bindings, slot)?.map().base().map(|base| base.0).ok_or(LinkError::NoBase(slot))
+            map(bindings, slot)?.map.base().map(|base| base.0).ok_or(LinkError::NoBase(slot))
         }
         Symbol::Arena(slot) => {
             let arena = map(bindings, slot)?.map.as_any().downcast_ref::<ArenaMap>();

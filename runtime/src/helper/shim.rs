@@ -199,7 +199,7 @@ impl<'a> Args<'a> {
     #[inline]
     unsafe fn map(&self, number: usize) -> &'a dyn Map {
         // SAFETY: INV-8: the argument is a map.
-        &**unsafe { self.handle(number) }.map()
+        &*unsafe { self.handle(number) }.map
     }
 
     #[inline]

@@ -1,9 +1,10 @@
-//! Recognises what compilers write for lack of an instruction: counting ones.
+//! Recognises what compilers write for lack of an instruction: counting ones, a constant where a bit is set.
 //!
-//! In: the last operation of a pattern. Out: one operation; the rest goes when nothing else needs it.
+//! In: the last operation of a pattern. Out: one operation, or a choice that waits less for the bit; the rest goes when
+//! nothing else needs it.
 #![forbid(unsafe_code)]
 
-use crate::ir::func::{BinaryOp, Function, Op, Type, UnaryOp, Value};
+use crate::ir::func::{BinaryOp, Condition, Function, Op, Type, UnaryOp, Value};
 
 pub(crate) fn run(function: &mut Function) {
     for at in 0..function.nodes.len() {
@@ -12,6 +13,41 @@ pub(crate) fn run(function: &mut Function) {
             function.nodes[at].op = Op::Unary(UnaryOp::CountOnes, counted);
         }
     }
+    for block in 0..function.blocks.len() {
+        choose_late(function, block);
+    }
+}
+
+/// `a ^ (bit ? c : 0)` becomes `bit ? a ^ c : a`: in the division of a checksum, each round waits a step less.
+fn choose_late(function: &mut Function, block: usize) {
+    let mut position = 0;
+    while let Some(&value) = function.blocks[block].nodes.get(position) {
+        position += 1;
+        let Op::Binary(BinaryOp::Xor, a, b) = function.op(value) else { continue };
+        let (kept, Some((bit, number))) = (match bit_choice(function, b) {
+            Some(choice) => (a, Some(choice)),
+            None => (b, bit_choice(function, a)),
+        }) else {
+            continue;
+        };
+        let (ty, insn) = (function.ty(value), function.nodes[value.index()].insn);
+        let zero = function.add(Op::Const(0), ty, insn);
+        let condition = function.add(Op::Compare(Condition::Ne, bit, zero), Type::I8, insn);
+        let changed = function.add(Op::Binary(BinaryOp::Xor, kept, number), ty, insn);
+        function.nodes[value.index()].op = Op::Select(condition, changed, kept);
+        let nodes = &mut function.blocks[block].nodes;
+        nodes.splice(position - 1..position - 1, [condition, changed]);
+        position += 2;
+    }
+}
+
+/// The bit and the constant of `-(x & 1) & constant`.
+fn bit_choice(function: &Function, value: Value) -> Option<(Value, Value)> {
+    let Op::Binary(BinaryOp::And, mask, number) = function.op(value) else { return None };
+    function.constant(number)?;
+    let Op::Binary(BinaryOp::Sub, zero, bit) = function.op(mask) else { return None };
+    with_constant(function, bit, BinaryOp::And, 1)?;
+    (function.constant(zero) == Some(0)).then_some((bit, number))
 }
 
 /// `x`, if the operation ends the parallel count of its ones.

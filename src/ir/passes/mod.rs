@@ -8,9 +8,11 @@ mod chain;
 mod exits;
 mod idioms;
 mod ladder;
+mod latch;
 mod narrow;
 mod params;
 mod select;
+mod stores;
 mod sweep;
 
 use super::Options;
@@ -21,6 +23,7 @@ pub(crate) fn run(function: &mut Function, options: Options) {
     let _ = options;
     params::run(function);
     sweep::run(function);
+    stores::run(function);
     bytes::run(function);
     idioms::run(function);
     ladder::run(function);
@@ -28,6 +31,7 @@ pub(crate) fn run(function: &mut Function, options: Options) {
     narrow::run(function);
     exits::run(function);
     chain::run(function);
+    latch::run(function);
     sweep::run(function);
 }
 
