@@ -194,6 +194,10 @@ fn check_helpers(unit: &Unit<'_>, options: &Options) -> Result<(), AotError> {
 const fn map_of(symbol: Symbol) -> Option<MapSlot> {
     match symbol {
         Symbol::MapHandle(slot) | Symbol::MapBase(slot) | Symbol::Arena(slot) => Some(slot),
-        Symbol::Function(_) | Symbol::Helper(_) | Symbol::MapHelper(..) | Symbol::Kfunc(_) | Symbol::Stub(_) => None,
+        Symbol::Function(_)
+        | Symbol::Helper(_)
+        | Symbol::MapHelper(..)
+        | Symbol::Kfunc(_)
+        | Symbol::Stub(_) => None,
     }
 }

@@ -32,8 +32,14 @@ fn run(source: &str, fuel: u64, observer: &mut dyn Observer) -> (Result<u64, Tra
     let mut context = RawContext::new(ProgramType::Syscall, &[0; 16]).expect("memory");
     let entry = context.enter();
     let effects = Effects::default();
-    let host =
-        Host { environment: &FixedEnvironment::default(), effects: &effects, fuel, cpu: 0, program: 1, numa_node: 0 };
+    let host = Host {
+        environment: &FixedEnvironment::default(),
+        effects: &effects,
+        fuel,
+        cpu: 0,
+        program: 1,
+        numa_node: 0,
+    };
     let context = &context;
     let cx = ExecContext::new(host, context, entry.r1, program.maps(), None);
     let mut regions = Regions::new(program.maps());

@@ -165,8 +165,14 @@ fn interpret(program: &InterpProgram, program_type: ProgramType, input: &Input) 
 fn interpret_on(program: &InterpProgram, context: &mut dyn Context) -> Result<u64, Trap> {
     let entry = context.enter();
     let effects = Effects::default();
-    let host =
-        Host { environment: &FixedEnvironment::default(), effects: &effects, fuel: FUEL, cpu: 0, program: 1, numa_node: 0 };
+    let host = Host {
+        environment: &FixedEnvironment::default(),
+        effects: &effects,
+        fuel: FUEL,
+        cpu: 0,
+        program: 1,
+        numa_node: 0,
+    };
     let context = &*context;
     let cx = ExecContext::new(host, context, entry.r1, program.maps(), None);
     let mut regions = Regions::new(program.maps());

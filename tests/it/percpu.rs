@@ -34,8 +34,14 @@ fn lookups_in_line_find_the_element_of_their_slot() {
             let mut context =
                 RawContext::new(ProgramType::Syscall, &[2, 0, 0, 0, 0, 0, 0, 0]).expect("memory");
             let (environment, effects) = (FixedEnvironment::default(), Effects::default());
-            let host =
-                Host { environment: &environment, effects: &effects, fuel: u64::MAX, cpu: slot, program: 1, numa_node: 0 };
+            let host = Host {
+                environment: &environment,
+                effects: &effects,
+                fuel: u64::MAX,
+                cpu: slot,
+                program: 1,
+                numa_node: 0,
+            };
             assert_eq!(native.run(&mut context, host).expect("no trap"), u64::from(slot));
         }
     }

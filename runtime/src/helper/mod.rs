@@ -52,9 +52,7 @@ pub use map::{MAP_CURSOR_BYTES, map_cursor};
 pub use proto::{ArgKind, DynptrKind, DynptrRole, HelperFlags, MemAccess, Proto, RetKind, SockKind};
 pub use registry::{Helper, HelperExists, HelperTable, by_id, by_name};
 pub use set::ProgramTypes;
-pub use shim::{
-    MAP_ITERATE, PACKET_LOAD, Probe, call_checked, drain_step, for_host, for_map, specialises,
-};
+pub use shim::{MAP_ITERATE, PACKET_LOAD, Probe, call_checked, drain_step, for_host, for_map, specialises};
 pub use skb::packet_load;
 pub use tail::{MAX_TAIL_CALLS, TailCall, TailTarget};
 

@@ -5,7 +5,7 @@
 //! it would compute the next counter there and need a second jump.
 #![forbid(unsafe_code)]
 
-use crate::ir::func::{Edge, Function, Terminator, Value};
+use crate::ir::func::{Edge, Function, Op, Terminator, Value};
 
 pub(crate) fn run(function: &mut Function) {
     skip_empty(function);
@@ -49,13 +49,19 @@ pub(crate) fn run(function: &mut Function) {
     }
 }
 
-/// Edges to blocks without work or parameters go where those blocks go.
+/// Edges to blocks without work go where those blocks go.
 fn skip_empty(function: &mut Function) {
-    let next: Vec<Option<Edge>> = function
+    let wanted = wanted_elsewhere(function);
+    // Where a block leads, and the parameters it only passes on.
+    let next: Vec<Option<(Vec<Value>, Edge)>> = function
         .blocks
         .iter()
-        .map(|block| match &block.end {
-            Terminator::Jump(edge) if block.nodes.is_empty() && block.params.is_empty() => Some(edge.clone()),
+        .enumerate()
+        .map(|(at, block)| match &block.end {
+            Terminator::Jump(edge) if block.nodes.is_empty() && edge.to.index() != at => {
+                let passes = at > 0 && !block.params.iter().any(|param| wanted[param.index()]);
+                passes.then(|| (block.params.clone(), edge.clone()))
+            }
             Terminator::Jump(_)
             | Terminator::Branch(..)
             | Terminator::Switch(..)
@@ -67,11 +73,41 @@ fn skip_empty(function: &mut Function) {
         for edge in block.end.edges_mut() {
             // A few steps suffice; an endless empty loop ends here too.
             for _ in 0..4 {
-                match &next[edge.to.index()] {
-                    Some(further) => *edge = further.clone(),
-                    None => break,
-                }
+                let Some((params, further)) = &next[edge.to.index()] else { break };
+                let passed = |&arg: &Value| match params.iter().position(|&param| param == arg) {
+                    Some(position) => edge.args[position],
+                    None => arg,
+                };
+                let args = further.args.iter().map(passed).collect();
+                *edge = Edge { to: further.to, args };
             }
         }
     }
+}
+
+/// By value: whether anything but the ways out of the block it is a parameter of uses it.
+fn wanted_elsewhere(function: &Function) -> Vec<bool> {
+    let mut wanted = vec![false; function.nodes.len()];
+    let mut own = vec![usize::MAX; function.nodes.len()];
+    for (at, block) in function.blocks.iter().enumerate() {
+        for param in &block.params {
+            own[param.index()] = at;
+        }
+    }
+    for (at, block) in function.blocks.iter().enumerate() {
+        let mut want = |value: Value| wanted[value.index()] = true;
+        for &node in &block.nodes {
+            match function.op(node) {
+                Op::Call(_, list) => function.args[list.0 as usize].iter().for_each(|&arg| want(arg)), // u32 to usize
+                op => op.visit(&mut want),
+            }
+        }
+        block.end.visit_own(&mut want);
+        for &arg in block.end.edges().flat_map(|edge| &edge.args) {
+            if own[arg.index()] != at {
+                want(arg);
+            }
+        }
+    }
+    wanted
 }
