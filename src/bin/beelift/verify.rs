@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -10,6 +10,7 @@ use beelift::ProgramType;
 use beelift::engine::witness::{self, Budget, Witness};
 use beelift::kernel::{LogLevel, OsError};
 use beelift::link::{LinkError, Program};
+use beelift::runtime::environment::thread_time;
 use beelift::verify::{self, Options, Policy, Statistics};
 
 use crate::args;
@@ -129,10 +130,10 @@ fn judge(
     let ours = verified.map(|verified| verified.statistics());
     let witness = match &ours {
         Err(verify::Failure::Rejected(rejected)) if !args.no_witness => {
-            let start = Instant::now();
+            let start = thread_time();
             let budget = Budget { time: Budget::default().time.min(*left), ..Budget::default() };
             let found = witness::find(&program, opened.object(), rejected, budget);
-            *left = left.saturating_sub(start.elapsed());
+            *left = left.saturating_sub(thread_time() - start);
             found.map(|witness| {
                 let command = command(&args.source, &name, &program, &witness);
                 (witness, command)

@@ -45,7 +45,7 @@ pub struct Budget {
     pub runs: u32,
     /// Backward jumps and calls of one run, in all but endless loops.
     pub fuel: u64,
-    /// Wall time, for programs whose runs are long.
+    /// Time on a CPU, for programs whose runs are long.
     pub time: Duration,
 }
 

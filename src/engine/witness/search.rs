@@ -6,9 +6,10 @@
 //! everything that is not needed is taken away again. No step depends on chance that differs from run to run.
 #![forbid(unsafe_code)]
 
-use std::time::Instant;
+use std::time::Duration;
 
 use beelift_runtime::TrapKind;
+use beelift_runtime::environment::thread_time;
 use beelift_runtime::map::MapKind;
 
 use super::candidate::{Candidate, LONGEST_PACKET, Shape, Spot};
@@ -72,7 +73,8 @@ struct Search<'a> {
     rejected: &'a Rejected,
     expected: Expected,
     budget: Budget,
-    start: Instant,
+    /// Time on a CPU when it began: a busy machine changes nothing of what is found.
+    start: Duration,
     session: Session<'a>,
     shape: Shape,
     path: Vec<(InsnId, bool)>,
@@ -99,7 +101,7 @@ pub(super) fn search(
         rejected,
         expected,
         budget,
-        start: Instant::now(),
+        start: thread_time(),
         session,
         shape: Shape::of(program, calls),
         path,
@@ -134,7 +136,7 @@ impl Search<'_> {
     /// Runs a candidate and judges it.
     fn step(&mut self, mut candidate: Candidate) -> Result<Option<Step>, Stop> {
         let Budget { runs, time, .. } = self.budget;
-        if self.session.runs >= runs || self.start.elapsed() > time {
+        if self.session.runs >= runs || thread_time() - self.start > time {
             return Err(Stop::Exhausted);
         }
         let Some(run) = self.session.run(&candidate) else { return Ok(None) };
