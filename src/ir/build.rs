@@ -87,6 +87,10 @@ impl Program {
 
 /// Builds and optimises.
 pub(crate) fn module(verified: &Verified, options: Options) -> Result<Module, Unsupported> {
+    let kind = verified.program().prog_type;
+    if kind.info().kernel_only {
+        return Err(Unsupported { at: InsnId(0), what: "programs that only the kernel can call".into() });
+    }
     let mut program = Program::new(verified);
     let mut functions = Vec::new();
     while let Some(&subprogram) = program.wanted.get(functions.len()) {

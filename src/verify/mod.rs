@@ -25,6 +25,7 @@ mod stack_depth;
 mod state;
 mod structure;
 mod tables;
+mod tracing;
 mod types;
 
 use std::time::Instant;
@@ -144,13 +145,19 @@ fn prove(
     if program.subprograms.len() as u64 > u64::from(limit) {
         return Err(report::rejected(program, InsnId(0), Reason::TooManySubprograms { limit }).into());
     }
-    if program.prog_type.info().kernel_only {
+    if matches!(
+        program.prog_type,
+        ProgramType::Unspec | ProgramType::StructOps | ProgramType::Ext | ProgramType::LircMode2
+    ) {
         return Err(Failure::Unsupported {
             what: format!("programs of type {}", program.prog_type),
             at: None,
         });
     }
     let mut tables = Tables::new(program);
+    if let Some(Err(what)) = &tables.hook {
+        return Err(Failure::Unsupported { what: what.clone(), at: None });
+    }
     if let Some((at, slot)) = tables::arenas(program).find(|&(_, slot)| Some(slot) != tables.arena) {
         let map = program.maps[slot.0 as usize].name.clone(); // u32 to usize
         return Err(report::rejected(program, at, Reason::SecondArena { map }).into());

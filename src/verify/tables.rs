@@ -11,6 +11,7 @@ use beelift_runtime::{MapDef, MapKind};
 use super::kfuncs;
 use super::prototype::{Problem, Prototype};
 use super::state::MapRef;
+use super::tracing::Hook;
 use super::types::Types;
 use crate::isa::{Callee, Const64, Insn, InsnId, KfuncSlot, MapSlot};
 use crate::link::{Kfunc, Program};
@@ -29,6 +30,10 @@ pub(crate) struct Tables<'a> {
     pub(crate) arena: Option<MapSlot>,
     /// Types of objects.
     pub(crate) types: Types<'a>,
+    /// What the program attaches to, where that decides what its context is; what is missing, else.
+    pub(crate) hook: Option<Result<Hook, String>>,
+    /// Only the lower half of the result counts.
+    pub(crate) narrow_result: bool,
     /// Context of the program.
     pub(crate) layout: ContextLayout,
     /// What r0 may be at the end.
@@ -76,6 +81,12 @@ impl<'a> Tables<'a> {
             }
         }
         let program_type = program.prog_type;
+        let types = Types::new(&program.kernel_types, program.btf.as_deref());
+        let hook = Hook::of(program, &types);
+        let (returns, narrow_result) = match &hook {
+            Some(Ok(hook)) => (hook.returns, hook.narrow),
+            Some(Err(_)) | None => (program_type.return_range(program.attach_type), false),
+        };
         Self {
             program_type,
             kfuncs: &program.kfuncs,
@@ -83,9 +94,11 @@ impl<'a> Tables<'a> {
             slots,
             inner,
             arena: arenas(program).next().map(|(_, slot)| slot),
-            types: Types::new(&program.kernel_types, program.btf.as_deref()),
+            hook,
+            types,
             layout: program_type.layout(program.attach_type),
-            returns: program_type.return_range(program.attach_type),
+            returns,
+            narrow_result,
             sleepable: program.prog_flags & SLEEPABLE != 0 || program_type == ProgramType::Syscall,
             prototypes: Vec::new(),
             changes_packet: vec![false; program.subprograms.len()],

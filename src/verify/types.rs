@@ -76,6 +76,44 @@ impl<'a> Types<'a> {
         let name = self.own?.get(own)?.name;
         Some(self.kernel_struct(name).unwrap_or(TypeRef::Own(own.0)))
     }
+    /// A variable or function of the kernel, its type, and whether each CPU has one.
+    fn variable(&self, name: &str) -> Option<(TypeId, bool)> {
+        let btf = self.kernel()?;
+        let found = btf.named(name).find_map(|id| match btf.type_at(id).kind {
+            Kind::Var { of, .. } => Some((id, btf.resolve(of))),
+            Kind::Func { .. } => Some((id, TypeId::VOID)),
+            _ => None,
+        });
+        let (id, of) = found?;
+        let percpu = btf.named(".data..percpu").any(|section| match btf.type_at(section).kind {
+            Kind::Datasec { vars, .. } => vars.iter().any(|var| var.var == id),
+            _ => false,
+        });
+        Some((of, percpu))
+    }
+    /// What the address of a variable or function of the kernel is.
+    pub(crate) fn kernel_variable(&self, name: &str) -> Option<super::state::Kind> {
+        use super::state::Kind as State;
+        let (of, percpu) = self.variable(name)?;
+        let structure = self.is_structure(TypeRef::Kernel(of.0));
+        Some(match (percpu, structure) {
+            (true, _) => State::Object(TypeRef::Kernel(of.0), MemFlags::PERCPU),
+            (false, true) => State::Object(TypeRef::Kernel(of.0), MemFlags::empty()),
+            (false, false) => State::Memory(MemFlags::READ_ONLY),
+        })
+    }
+    /// Bytes of a variable of the kernel.
+    pub(crate) fn variable_size(&self, name: &str) -> Option<i32> {
+        let (of, _) = self.variable(name)?;
+        self.size(TypeRef::Kernel(of.0)).and_then(|size| i32::try_from(size).ok())
+    }
+    /// Whether a type is a structure or union.
+    pub(crate) fn is_structure(&self, of: TypeRef) -> bool {
+        self.place(of).is_some_and(|(btf, id)| {
+            let kind = btf.type_at(btf.resolve(id)).kind;
+            matches!(kind, Kind::Struct(_) | Kind::Union(_))
+        })
+    }
     /// Name of a type.
     pub(crate) fn name(&self, of: TypeRef) -> &'a str {
         self.place(of).and_then(|(btf, id)| btf.get(id)).map_or("?", |found| found.name)

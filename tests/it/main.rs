@@ -11,6 +11,7 @@ mod calls;
 mod cli;
 #[cfg(feature = "cli")]
 mod conformance;
+mod contracts;
 mod elf;
 mod examples;
 #[cfg(feature = "jit")]
@@ -30,6 +31,8 @@ mod random;
 #[cfg(feature = "cli")]
 mod reports;
 mod require;
+#[cfg(feature = "kernel")]
+mod sweeps;
 mod tail_calls;
 
 #[cfg(feature = "jit")]

@@ -353,6 +353,9 @@ helpers! {
 pub(super) fn proto_for(helper: &Helper, program_type: ProgramType) -> Proto {
     use ProgramType as P;
     let first = match (helper.id, program_type) {
+        // get_cgroup_classid: of the running task where there is no packet.
+        (17, P::SchedCls | P::SchedAct | P::LwtIn | P::LwtOut | P::LwtXmit) => CTX,
+        (17, _) => ArgKind::None,
         // get_socket_cookie
         (46, P::Tracing | P::Syscall | P::SkReuseport) => BTF_SOCK0,
         // setsockopt, getsockopt
@@ -379,6 +382,8 @@ pub(super) fn attach_allows(helper: &Helper, program_type: ProgramType, attach_t
     match (helper.id, program_type) {
         // setsockopt, getsockopt
         (49 | 57, ProgramType::CgroupSockopt) => attach_type != GETSOCKOPT,
+        // get_func_ip
+        (173, program_type) => matches!(program_type, ProgramType::Kprobe | ProgramType::Tracing),
         // bind
         (64, ProgramType::CgroupSockAddr) => matches!(attach_type, INET4_CONNECT | INET6_CONNECT),
         // get_retval, set_retval: nothing to override where the result must be 1.

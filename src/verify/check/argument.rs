@@ -382,7 +382,7 @@ impl Verifier<'_> {
                 }
                 Ok(())
             }
-            Kind::Context if matches!(self.tables.layout, ContextLayout::Raw { .. }) => {
+            Kind::Context if !as_helper && matches!(self.tables.layout, ContextLayout::Raw { .. }) => {
                 if span.size == 0 {
                     return if zero_allowed {
                         Ok(())

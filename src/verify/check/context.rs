@@ -7,7 +7,8 @@ use crate::verify::domain::Scalar;
 use crate::verify::explore::{Check, Stop, Verifier};
 use crate::verify::facts::Region;
 use crate::verify::report::Reason;
-use crate::verify::state::{Kind, Register, SockKind};
+use crate::verify::state::{Kind, MemFlags, Register, SockKind};
+use crate::verify::tracing::Word;
 use beelift_runtime::ctx::{ContextLayout, FieldAccess, FieldKind};
 
 impl Verifier<'_> {
@@ -49,7 +50,7 @@ impl Verifier<'_> {
                 unknown
             }
             ContextLayout::Memory => return Err(Stop::Unsupported("context of type memory".to_owned())),
-            ContextLayout::Kernel => return Err(Stop::Unsupported("kernel objects as context".to_owned())),
+            ContextLayout::Kernel => self.hook_read(offset, span, unknown)?,
         };
         self.observe(Region::Context { offset }, pointer, span);
         Ok(loaded)
@@ -75,10 +76,30 @@ impl Verifier<'_> {
                 self.raw_context(offset, span, Access::Write)?;
             }
             ContextLayout::Memory => return Err(Stop::Unsupported("context of type memory".to_owned())),
-            ContextLayout::Kernel => return Err(Stop::Unsupported("kernel objects as context".to_owned())),
+            ContextLayout::Kernel => return Err(denied()),
         }
         self.observe(Region::Context { offset }, pointer, span);
         Ok(())
+    }
+
+    /// A word of the context of a program that attaches to a function or tracepoint of the kernel.
+    fn hook_read(&mut self, offset: u32, span: Span, unknown: Register) -> Check<Register> {
+        let tables = self.tables;
+        let Some(Ok(hook)) = &tables.hook else {
+            return Err(Stop::Unsupported("kernel objects as context".to_owned()));
+        };
+        let (kind, nullable) = match hook.read(offset, span.size)? {
+            Word::Number => return Ok(unknown),
+            Word::Object { of, flags, nullable } => (Kind::Object(of, flags), nullable),
+            Word::Buffer { read_only } => {
+                let flags = if read_only { MemFlags::READ_ONLY } else { MemFlags::empty() };
+                (Kind::Memory(flags), true)
+            }
+        };
+        // How long the bytes are is known where the program is attached.
+        let size = if matches!(kind, Kind::Memory(_)) { i32::MAX } else { 0 };
+        let id = if nullable { self.fresh_id() } else { 0 };
+        Ok(Register { nullable, id, size, ..Register::pointer(kind) })
     }
 
     /// Bytes of a context without fields.
@@ -112,6 +133,7 @@ impl Verifier<'_> {
             "sock_common" => Kind::Socket(SockKind::Common),
             "sock" | "socket" | "bpf_sock" => Kind::Socket(SockKind::Socket),
             "flow_keys" => Kind::FlowKeys,
+            "nf_hook_state" | "sk_buff" => Kind::Object(self.kernel_type(name)?, MemFlags::TRUSTED),
             _ => return Err(Stop::Unsupported(format!("context pointer to {name}"))),
         };
         let id = if nullable { self.fresh_id() } else { 0 };

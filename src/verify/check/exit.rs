@@ -1,8 +1,8 @@
 //! Returns: from the program, from subprograms, and the deprecated packet loads that may end a program.
 #![forbid(unsafe_code)]
 
+use crate::isa::Reg;
 use crate::isa::effects::RegSet;
-use crate::isa::{Reg, Width};
 use crate::verify::check::context;
 use crate::verify::domain::Scalar;
 use crate::verify::explore::{Check, Next, Verifier};
@@ -50,6 +50,9 @@ impl Verifier<'_> {
                 return Err(Reason::ReturnsPointer.into());
             }
             self.rely_on(reg);
+            if self.tables.narrow_result {
+                return in_low_range(&result, min, max).map(|()| Next::End);
+            }
             in_range(&result, min, max)?;
         }
         Ok(Next::End)
@@ -156,10 +159,18 @@ impl Verifier<'_> {
     }
 }
 
+/// The same for the lower half, which is all that a hook with an `int` looks at.
+fn in_low_range(result: &Register, min: i64, max: i64) -> Check {
+    let low = &result.value;
+    if i64::from(low.s32_min()) >= min && i64::from(low.s32_max()) <= max {
+        return Ok(());
+    }
+    Err(Reason::ReturnOutOfRange { min, max }.into())
+}
+
 fn in_range(result: &Register, min: i64, max: i64) -> Check {
     // The kernel looks at all 64 bits.
     let allowed = Scalar::signed(min, max);
-    let _ = Width::W64;
     if result.value.is_subset_of(allowed) || (result.value.smin() >= min && result.value.smax() <= max) {
         return Ok(());
     }

@@ -318,6 +318,11 @@ impl Verifier<'_> {
                     TypeRef::Own(_) => {
                         Register::pointer(Kind::Object(of, MemFlags::ALLOCATED | MemFlags::RCU))
                     }
+                    TypeRef::Kernel(_) if !self.tables.types.is_structure(of) => {
+                        let size = self.tables.types.size(of).and_then(|size| i32::try_from(size).ok());
+                        let kind = Kind::Memory(MemFlags::READ_ONLY);
+                        Register { nullable, size: size.unwrap_or(0), ..Register::pointer(kind) }
+                    }
                     TypeRef::Kernel(_) => {
                         let kind = Kind::Object(of, flags - MemFlags::PERCPU);
                         Register { nullable, ..Register::pointer(kind) }

@@ -52,6 +52,9 @@ impl Verifier<'_> {
         };
         self.may_call_kfunc(prototype)?;
         self.observed.call(self.at, CallFact { stack_escapes: true, ..CallFact::default() });
+        if name == "__bpf_trap" {
+            return Err(Reason::CompilerTrap.into());
+        }
         if name == "bpf_throw" {
             return self.throw();
         }
@@ -121,6 +124,9 @@ impl Verifier<'_> {
                 return Err(Reason::NoReleasedArgument { name: prototype.name.to_owned() }.into());
             };
             self.release_object(object)?;
+        }
+        if prototype.name.starts_with("bpf_xdp_metadata_") {
+            return Err(Reason::DeviceBound { name: prototype.name.to_owned() }.into());
         }
         if let Some(result) = self.special_result(prototype, call)? {
             return Ok(self.with_reference(prototype, call, result));
@@ -258,6 +264,8 @@ impl Verifier<'_> {
             "bpf_perf_event_data" => "bpf_perf_event_data_kern",
             "bpf_cgroup_dev_ctx" => "bpf_cgroup_dev_ctx",
             "bpf_flow_dissector" => "bpf_flow_dissector",
+            "bpf_nf_ctx" => "bpf_nf_ctx",
+            "pt_regs" => "pt_regs",
             _ => return Err(Stop::Unsupported("the kernel's own context of this program type".to_owned())),
         })
     }

@@ -139,8 +139,25 @@ impl Verifier<'_> {
                 Ok(Register::pointer(Kind::Function(subprogram)))
             }
             Const64::Ksym(slot) => {
-                let name = self.program.ksyms.get(slot.0 as usize).map_or("?", |ksym| &ksym.name);
-                Err(Stop::Unsupported(format!("kernel variable {name}")))
+                let tables = self.tables;
+                let Some(ksym) = self.program.ksyms.get(slot.0 as usize) else {
+                    return Err(Stop::Unsupported("a kernel variable without a name".to_owned()));
+                };
+                let unsupported = || Stop::Unsupported(format!("kernel variable {}", ksym.name));
+                if tables.types.kernel().is_none() || ksym.btf_type == 0 {
+                    return Err(unsupported());
+                }
+                match tables.types.kernel_variable(&ksym.name) {
+                    Some(kind) => {
+                        let size = match kind {
+                            Kind::Memory(_) => tables.types.variable_size(&ksym.name),
+                            _ => None,
+                        };
+                        Ok(Register { size: size.unwrap_or(0), ..Register::pointer(kind) })
+                    }
+                    None if ksym.weak => Ok(Register::constant(0)),
+                    None => Err(unsupported()),
+                }
             }
         }
     }

@@ -182,6 +182,8 @@ pub(super) fn help(reason: &Reason) -> Option<String> {
         Reason::MaySleepGlobal { .. } | Reason::KfuncMaySleep { .. } => {
             "call it from a sleepable program, outside of sections and locks"
         }
+        Reason::CompilerTrap => "look for a variable that is read before it is written",
+        Reason::DeviceBound { .. } => "load the program for a device, in the kernel",
         Reason::NoReleasedArgument { .. } => "pass the reference that is to be given back",
         Reason::NotAcquired { .. } => "release what a function gave you to release, once",
         Reason::TwoReferences => "pass one reference only",

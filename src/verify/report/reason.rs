@@ -143,6 +143,8 @@ reasons! {
     NotRefcounted { reg: Reg } = "not_refcounted", "{reg} must point to an allocated object with a reference count";
     MaySleepGlobal { name: String } = "may_sleep_global", "function {name} may sleep, which is not allowed here";
     KfuncMaySleep { name: String } = "kfunc_may_sleep", "{name} may sleep, which is not allowed here";
+    CompilerTrap = "compiler_trap", "the compiler found undefined behaviour here, an uninitialised variable perhaps";
+    DeviceBound { name: String } = "device_bound", "{name} is for programs that are bound to a device";
     NoReleasedArgument { name: String } = "nothing_to_release", "{name} needs an argument that holds a reference";
     NotAcquired { reg: Reg } = "not_acquired", "{reg} holds no reference that could be released";
     TwoReferences = "two_references", "two arguments hold references";
