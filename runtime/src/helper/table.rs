@@ -254,8 +254,8 @@ helpers! {
     125 ktime_get_boot_ns() -> INT, ALL, MACHINE => ktime_get_boot_ns;
     126 seq_printf(btf("seq_file"), IN, SIZE, IN0, SIZE0) -> INT, TRACING, GPL;
     127 seq_write(btf("seq_file"), IN, SIZE0) -> INT, TRACING, GPL;
-    128 sk_cgroup_id(BTF_SOCK) -> INT, CG_SKB, NONE;
-    129 sk_ancestor_cgroup_id(BTF_SOCK, ANY) -> INT, CG_SKB, NONE;
+    128 sk_cgroup_id(BTF_SOCK) -> INT, CG_SKB, NONE => skb_no_number;
+    129 sk_ancestor_cgroup_id(BTF_SOCK, ANY) -> INT, CG_SKB, NONE => skb_no_number;
     130 ringbuf_output(MAP, IN, SIZE0, ANY) -> INT, ALL, NONE => ringbuf_output;
     131 ringbuf_reserve(MAP, ALLOC, ANY) -> RECORD_OR_NULL, ALL, ACQUIRES => ringbuf_reserve;
     132 ringbuf_submit(RECORD, ANY) -> VOID, ALL, RELEASES => ringbuf_submit;
