@@ -212,6 +212,11 @@ impl Structure {
 
     fn mark_points(&mut self, program: &Program, is_loop_point: impl Fn(&Insn) -> LoopPoint) {
         for (at, insn) in program.insns.iter().enumerate() {
+            // Many callers come to the start of a function in the same state.
+            if let Some(entry) = entered_by(insn) {
+                self.prune[at] = true;
+                self.prune[entry.index()] = true;
+            }
             match flow(insn) {
                 Flow::Jump(to) => self.prune[to.index()] = true,
                 Flow::Branch(to) => {
@@ -220,11 +225,10 @@ impl Structure {
                     self.force[at] |= matches!(insn, Insn::MayGoto { .. });
                 }
                 Flow::Next => {
-                    if let Insn::Call(callee) = insn {
+                    if let Insn::Call(_) = insn {
                         if let Some(after) = self.prune.get_mut(at + 1) {
                             *after = true;
                         }
-                        self.prune[at] |= matches!(callee, Callee::Subprogram(_));
                         match is_loop_point(insn) {
                             LoopPoint::None => {}
                             LoopPoint::Force => {
@@ -247,4 +251,19 @@ pub(crate) enum LoopPoint {
     None,
     /// States are always remembered there: calls that call back, iterators.
     Force,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use beelift_runtime::ctx::ProgramType;
+
+    #[test]
+    fn states_are_compared_where_functions_start() {
+        let text = "call sub\nr0 = 0\nexit\nsub:\nr0 = 1\nexit";
+        let mut program = Program::assemble(ProgramType::Syscall, text, |_| None).expect("a program");
+        complete_subprograms(&mut program);
+        let structure = Structure::build(&program, |_| LoopPoint::None).expect("a sound shape");
+        assert_eq!(structure.prune, [true, true, false, true, false]);
+    }
 }

@@ -43,6 +43,9 @@ pub(super) struct KfuncCall {
     pub(super) owned: bool,
 }
 
+/// `BPF_F_XDP_DEV_BOUND_ONLY` of `prog_flags`.
+const DEVICE_BOUND: u32 = 1 << 6;
+
 impl Verifier<'_> {
     pub(super) fn kfunc_call(&mut self, slot: KfuncSlot) -> Check<Next> {
         let program = self.program;
@@ -85,7 +88,9 @@ impl Verifier<'_> {
             return Err(Reason::CallInLock.into());
         }
         let program_type = self.tables.program_type();
-        if !prototype.callers.contain(program_type, self.program.attach_type) {
+        // They ask a driver, so the program must be bound to a device.
+        let unbound = name.starts_with("bpf_xdp_metadata_rx_") && self.program.prog_flags & DEVICE_BOUND == 0;
+        if unbound || !prototype.callers.contain(program_type, self.program.attach_type) {
             return Err(Reason::KfuncNotAllowed { name: name.to_owned(), program_type }.into());
         }
         if prototype.traits.contains(Traits::SLEEPS) && !self.may_sleep() {
@@ -138,7 +143,10 @@ impl Verifier<'_> {
             Returns::Memory(size) => Register {
                 size: i32::try_from(size).unwrap_or(0),
                 object: call.held.map_or(0, |(_, object)| object),
-                ..Register::pointer(Kind::Memory(MemFlags::READ_ONLY))
+                ..Register::pointer(Kind::Memory(match prototype.name {
+                    "bpf_session_cookie" => MemFlags::empty(),
+                    _ => MemFlags::READ_ONLY,
+                }))
             },
             Returns::Object(name) => {
                 let flags = match prototype.name {
