@@ -83,6 +83,8 @@ pub(super) fn check(record: &[u8], id: u32, strings: usize) -> Result<usize, Btf
         FLOAT if !matches!(size_or_type(record), 2 | 4 | 8 | 12 | 16) => {
             return Err(wrong("a floating-point number of impossible size"));
         }
+        // One that is only declared has neither size nor values.
+        ENUM if vlen == 0 && size_or_type(record) == 0 => {}
         ENUM if !matches!(size_or_type(record), 1 | 2 | 4 | 8) => {
             return Err(wrong("an enumeration of impossible size"));
         }

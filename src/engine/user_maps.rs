@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use beelift_runtime::map::{
-    CreateError, Map, MapDef, MapError, MapHandle as RuntimeHandle, MapOfMaps, absent, create,
+    CreateError, Map, MapDef, MapError, MapHandle as RuntimeHandle, MapOfMaps, absent, completed, create,
 };
 use beelift_runtime::object::{SharedError, pin};
 
@@ -44,6 +44,7 @@ impl Engine {
 
     /// A map of its own, or the one that is pinned under its name.
     fn create_map(&self, def: &MapDef, cpus: u32) -> Result<Result<Arc<dyn Map>, CreateError>, Error> {
+        let def = &*completed(def, cpus);
         let Some(directory) = self.shared.pin_directory.as_deref().filter(|_| def.pin_by_name) else {
             return Ok(create(def, cpus));
         };

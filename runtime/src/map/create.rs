@@ -4,6 +4,7 @@
 //! (`privilege`).
 #![forbid(unsafe_code)]
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::arena::{self, ArenaMap};
@@ -59,6 +60,26 @@ pub fn create(def: &MapDef, cpus: u32) -> Result<Arc<dyn Map>, CreateError> {
         debug_assert!(frozen.is_ok(), "a new map can be frozen");
     }
     Ok(map)
+}
+
+/// A definition as loaders complete it: objects are compiled without knowing pages and CPUs. Rings become powers of two
+/// and whole pages, and an array of events gets a slot for each CPU.
+#[must_use]
+pub fn completed(def: &MapDef, cpus: u32) -> Cow<'_, MapDef> {
+    let entries = if matches!(def.kind, MapKind::Ringbuf | MapKind::UserRingbuf) {
+        let page = u32::try_from(rustix::param::page_size()).unwrap_or(4096);
+        def.max_entries.max(page).checked_next_power_of_two().unwrap_or(def.max_entries)
+    } else if def.kind == MapKind::PerfEventArray && def.max_entries == 0 {
+        cpus
+    } else {
+        def.max_entries
+    };
+    if entries == def.max_entries {
+        return Cow::Borrowed(def);
+    }
+    let mut def = def.clone();
+    def.max_entries = entries;
+    Cow::Owned(def)
 }
 
 fn create_kind(def: &MapDef, cpus: u32) -> Result<Arc<dyn Map>, CreateError> {

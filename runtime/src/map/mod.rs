@@ -43,7 +43,7 @@ pub use absent::absent;
 pub(crate) use array::ArrayMap;
 pub use bloom::BloomMap;
 pub use cgroup_array::CgroupArrayMap;
-pub use create::create;
+pub use create::{completed, create};
 pub use def::{InlineLookup, MapDef, MapFlags, MapKind, SpecialField, SpecialKind};
 pub use error::{CreateError, MapError};
 pub(crate) use hash::HashMap;
