@@ -4,16 +4,21 @@
 //! alone, so it is computed from their ranges too, and the reduction takes the better of both ways.
 #![forbid(unsafe_code)]
 
+use std::ops::{BitAnd as _, BitOr as _, BitXor as _};
+
 use crate::isa::{Size, Width};
 
 use super::word::Word;
 use super::{Circular, ScalarOf, Tnum, low_mask};
 
-/// Operations whose low half depends on the low halves of the operands alone.
+/// Operations whose low half depends on the low halves of the operands alone; what they do to numbers.
 macro_rules! by_halves {
-    ($($(#[$doc:meta])* $name:ident;)*) => {$(
+    ($($(#[$doc:meta])* $name:ident = $number:expr;)*) => {$(
         $(#[$doc])*
         pub(super) fn $name(self, width: Width, other: Self) -> Self {
+            if let (Some(a), Some(b)) = (self.constant(), other.constant()) {
+                return Self::number(width, $number(a, b));
+            }
             let low = self.low_word().$name(other.low_word());
             match width {
                 Width::W64 => Self::assemble(self.wide_word().$name(other.wide_word()), low),
@@ -42,17 +47,17 @@ macro_rules! as_a_whole {
 impl<const N: u32, const H: u32> ScalarOf<N, H> {
     by_halves! {
         /// Wrapping sum.
-        add;
+        add = u64::wrapping_add;
         /// Wrapping difference.
-        sub;
+        sub = u64::wrapping_sub;
         /// Wrapping product.
-        mul;
+        mul = u64::wrapping_mul;
         /// Bitwise and.
-        and;
+        and = u64::bitand;
         /// Bitwise or.
-        or;
+        or = u64::bitor;
         /// Bitwise exclusive or.
-        xor;
+        xor = u64::bitxor;
     }
     as_a_whole! {
         /// Unsigned quotient by the divisors that are not zero.
@@ -70,6 +75,11 @@ impl<const N: u32, const H: u32> ScalarOf<N, H> {
     }
     /// Left shift by the counts smaller than the width.
     pub(super) fn shl(self, width: Width, count: Self) -> Self {
+        if let (Some(a), Some(count)) = (self.constant(), count.constant())
+            && count < u64::from(if width == Width::W64 { N } else { H })
+        {
+            return Self::number(width, a << count);
+        }
         match width {
             Width::W64 => {
                 let low = if count.umax() < u64::from(H) {
@@ -119,6 +129,13 @@ impl<const N: u32, const H: u32> ScalarOf<N, H> {
         Self::or_unknown(Self::new(tnum, Circular::unknown(), Circular::unknown()))
     }
 
+    /// The result of that width, a number.
+    const fn number(width: Width, value: u64) -> Self {
+        match width {
+            Width::W64 => Self::known(value),
+            Width::W32 => Self::known(value & low_mask(H)),
+        }
+    }
     pub(super) fn wide_word(self) -> Word<N> {
         Word { tnum: self.tnum(), range: self.wide() }
     }
@@ -130,8 +147,14 @@ impl<const N: u32, const H: u32> ScalarOf<N, H> {
         let tnum = word.tnum.meet(low.tnum.as_low_bits());
         Self::or_unknown(tnum.and_then(|tnum| Self::new(tnum, word.range, low.range)))
     }
+    /// Every number that fits in the low half.
+    const ANY_LOW: Self = Self::block(0, low_mask(H));
+
     /// A low half with zeroes above.
     pub(super) fn zero_extended(low: Word<H>) -> Self {
+        if low.is_any() {
+            return Self::ANY_LOW;
+        }
         Self::or_unknown(Self::new(low.tnum.zero_extend(), low.range.zero_extend(), low.range))
     }
     /// An operation on operands that have members has a result that has some: contradictions come only from

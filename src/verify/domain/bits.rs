@@ -35,6 +35,12 @@ impl<const N: u32> Tnum<N> {
         if let (Some(a), Some(b)) = (self.constant(), other.constant()) {
             return Self::known(a.wrapping_mul(b));
         }
+        // Of any number times another, all that is known are the zeroes that the other ends in.
+        for (any, by) in [(self, other), (other, self)] {
+            if any.mask() == Self::unknown().mask() {
+                return Self::new(0, !low_mask(by.possible().trailing_zeros()));
+            }
+        }
         let product = self.long_multiply(other);
         product.meet(other.long_multiply(self)).unwrap_or(product)
     }

@@ -24,16 +24,21 @@ impl Span {
     pub(super) const fn is_empty(self) -> bool {
         self.lo > self.hi
     }
-    pub(super) fn meet(self, other: Self) -> Self {
-        Self::new(self.lo.max(other.lo), self.hi.min(other.hi))
+    pub(super) const fn meet(self, other: Self) -> Self {
+        let lo = if self.lo > other.lo { self.lo } else { other.lo };
+        let hi = if self.hi < other.hi { self.hi } else { other.hi };
+        Self::new(lo, hi)
     }
-    pub(super) fn join(self, other: Self) -> Self {
+    pub(super) const fn join(self, other: Self) -> Self {
         if self.is_empty() {
-            other
-        } else if other.is_empty() {
-            self
-        } else {
-            Self { lo: self.lo.min(other.lo), hi: self.hi.max(other.hi) }
+            return other;
+        }
+        if other.is_empty() {
+            return self;
+        }
+        Self {
+            lo: if self.lo < other.lo { self.lo } else { other.lo },
+            hi: if self.hi > other.hi { self.hi } else { other.hi },
         }
     }
     pub(super) const fn is_subset_of(self, other: Self) -> bool {
@@ -63,6 +68,21 @@ impl<const N: u32> Circular<N> {
     pub const fn unknown() -> Self {
         Self { positive: Self::POSITIVE, negative: Self::NEGATIVE }
     }
+    /// Whether it is every number.
+    #[must_use]
+    pub const fn is_unknown(self) -> bool {
+        self.positive.hi == Self::POSITIVE.hi
+            && self.positive.lo == 0
+            && self.negative.lo == Self::SIGN
+            && self.negative.hi == Self::ALL
+    }
+    /// Whether it is one interval in one half, of these ends (their low bits).
+    pub(super) const fn is_span(self, first: u64, last: u64) -> bool {
+        let (first, last) = (first & Self::ALL, last & Self::ALL);
+        let (span, other) =
+            if first < Self::SIGN { (self.positive, self.negative) } else { (self.negative, self.positive) };
+        other.is_empty() && span.lo == first && span.hi == last
+    }
     /// One number.
     #[must_use]
     pub const fn known(value: u64) -> Self {
@@ -77,7 +97,7 @@ impl<const N: u32> Circular<N> {
     /// The numbers met when counting up from `start`, `length` steps on (so `length + 1` numbers), around
     /// the circle; each half keeps the hull of what the arc has there.
     #[must_use]
-    pub fn arc(start: u64, length: u64) -> Self {
+    pub const fn arc(start: u64, length: u64) -> Self {
         let start = start & Self::ALL;
         if length >= Self::ALL {
             return Self::unknown();
@@ -91,7 +111,7 @@ impl<const N: u32> Circular<N> {
             Self { positive: high.positive.join(low.positive), negative: high.negative.join(low.negative) }
         }
     }
-    pub(super) fn from_unsigned(span: Span) -> Self {
+    pub(super) const fn from_unsigned(span: Span) -> Self {
         Self { positive: span.meet(Self::POSITIVE), negative: span.meet(Self::NEGATIVE) }
     }
     /// From `lo` to `hi` in unsigned order, `lo <= hi`.

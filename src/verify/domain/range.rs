@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 use super::circular::{Circular, Span};
+use super::low_mask;
 
 impl Span {
     /// As signed numbers of `bits` bits; both ends have the same sign.
@@ -25,13 +26,21 @@ impl<const N: u32> Circular<N> {
         }
     }
     /// Joins `f` over all pairs of intervals.
+    #[inline]
     fn pairwise(self, other: Self, f: impl Fn(Span, Span) -> Self) -> Self {
-        let pairs = self.spans().flat_map(|a| other.spans().map(move |b| (a, b)));
-        pairs.map(|(a, b)| f(a, b)).reduce(Self::join).unwrap_or(Self::unknown())
+        self.each(|a| other.each(|b| f(a, b)))
     }
     /// Joins `f` over the intervals.
+    #[inline]
     fn each(self, f: impl Fn(Span) -> Self) -> Self {
-        self.spans().map(f).reduce(Self::join).unwrap_or(Self::unknown())
+        // Most ranges lie in one half.
+        if self.negative.is_empty() {
+            return f(self.positive);
+        }
+        if self.positive.is_empty() {
+            return f(self.negative);
+        }
+        f(self.positive).join(f(self.negative))
     }
 
     pub(super) fn add(self, other: Self) -> Self {
@@ -146,8 +155,14 @@ impl<const N: u32> Circular<N> {
     }
     /// The range of the low `M` bits.
     pub(super) fn truncate<const M: u32>(self) -> Circular<M> {
-        let low = self.spans().map(|a| Circular::arc(a.lo, a.hi - a.lo));
-        low.reduce(Circular::join).unwrap_or(Circular::unknown())
+        let arc = |a: Span| Circular::arc(a.lo, a.hi - a.lo);
+        if self.negative.is_empty() {
+            return arc(self.positive);
+        }
+        if self.positive.is_empty() {
+            return arc(self.negative);
+        }
+        arc(self.positive).join(arc(self.negative))
     }
     /// The same numbers at another, not smaller width.
     pub(super) fn zero_extend<const M: u32>(self) -> Circular<M> {
@@ -163,13 +178,19 @@ impl<const N: u32> Circular<N> {
 
 /// The smallest and the largest `x | y` with `x` in `a` and `y` in `b`.
 fn or_bounds(a: Span, b: Span) -> Span {
-    Span { lo: min_or(a, b), hi: max_or(a, b) }
+    let varies = varying(a, b);
+    Span { lo: min_or(a, b, varies), hi: max_or(a, b, varies) }
+}
+
+/// The low bits that are not the same in all numbers of both intervals.
+fn varying(a: Span, b: Span) -> u64 {
+    low_mask(64 - ((a.lo ^ a.hi) | (b.lo ^ b.hi)).leading_zeros())
 }
 
 /// Raising one operand to the next multiple of a bit that the other has anyway costs nothing and clears its
 /// lower bits; the highest bit where that stays in range is the best.
-fn min_or(a: Span, b: Span) -> u64 {
-    let mut candidates = a.lo ^ b.lo;
+fn min_or(a: Span, b: Span, varies: u64) -> u64 {
+    let mut candidates = (a.lo ^ b.lo) & varies;
     while candidates != 0 {
         let bit = highest_bit(candidates);
         candidates ^= bit;
@@ -183,8 +204,8 @@ fn min_or(a: Span, b: Span) -> u64 {
 }
 
 /// A bit that both have is needed once: one operand can give it up for ones in all lower bits.
-fn max_or(a: Span, b: Span) -> u64 {
-    let mut candidates = a.hi & b.hi;
+fn max_or(a: Span, b: Span, varies: u64) -> u64 {
+    let mut candidates = a.hi & b.hi & varies;
     while candidates != 0 {
         let bit = highest_bit(candidates);
         candidates ^= bit;
@@ -200,12 +221,18 @@ fn max_or(a: Span, b: Span) -> u64 {
 
 /// The smallest and the largest `x ^ y`.
 fn xor_bounds(a: Span, b: Span) -> Span {
-    Span { lo: min_xor(a, b), hi: max_xor(a, b) }
+    let varies = varying(a, b);
+    Span { lo: min_xor(a, b, varies), hi: max_xor(a, b, varies) }
 }
 
-fn min_xor(mut a: Span, mut b: Span) -> u64 {
-    let mut below = u64::MAX;
+fn min_xor(mut a: Span, mut b: Span, varies: u64) -> u64 {
+    let mut below = varies;
     loop {
+        // An operand that takes all values of the lower bits makes them equal to the other's.
+        let free = |s: Span| s.lo & below == 0 && s.lo | below <= s.hi;
+        if free(a) || free(b) {
+            return (a.lo ^ b.lo) & !below;
+        }
         let candidates = (a.lo ^ b.lo) & below;
         if candidates == 0 {
             return a.lo ^ b.lo;
@@ -220,9 +247,14 @@ fn min_xor(mut a: Span, mut b: Span) -> u64 {
     }
 }
 
-fn max_xor(mut a: Span, mut b: Span) -> u64 {
-    let mut below = u64::MAX;
+fn max_xor(mut a: Span, mut b: Span, varies: u64) -> u64 {
+    let mut below = varies;
     loop {
+        // An operand that takes all values of the lower bits makes them the opposite of the other's.
+        let free = |s: Span| s.hi & below == below && s.lo <= s.hi & !below;
+        if free(a) || free(b) {
+            return (a.hi ^ b.hi) | below;
+        }
         let candidates = a.hi & b.hi & below;
         if candidates == 0 {
             return a.hi ^ b.hi;

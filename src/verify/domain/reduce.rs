@@ -16,6 +16,9 @@ pub(super) fn reduce<const N: u32, const H: u32>(
     mut wide: Circular<N>,
     mut low: Circular<H>,
 ) -> Option<(Tnum<N>, Circular<N>, Circular<H>)> {
+    if is_block(tnum, wide, low) {
+        return Some((tnum, wide, low));
+    }
     for _ in 0..ROUNDS {
         low = within_bits(low, tnum.truncate())?;
         wide = within(wide, tnum, low)?;
@@ -36,17 +39,46 @@ pub(super) fn reduce<const N: u32, const H: u32>(
     Some((tnum, wide, low))
 }
 
+/// Whether the parts are those of an aligned block, `value..=value | mask` with the mask of some low bits: they
+/// say the same. What loads, extensions and masks yield are such blocks.
+pub(super) const fn is_block<const N: u32, const H: u32>(
+    tnum: Tnum<N>,
+    wide: Circular<N>,
+    low: Circular<H>,
+) -> bool {
+    let (first, mask) = (tnum.value(), tnum.mask());
+    if mask & mask.wrapping_add(1) != 0 {
+        return false;
+    }
+    let halves = if mask >= low_mask(H) { low.is_unknown() } else { low.is_span(first, first | mask) };
+    halves && if mask == low_mask(N) { wide.is_unknown() } else { wide.is_span(first, first | mask) }
+}
+
 /// The known bits of the numbers in a range.
 fn hull<const N: u32>(range: Circular<N>) -> Tnum<N> {
-    let spans = range.spans().map(|span| Tnum::from_range(span.lo, span.hi));
-    spans.reduce(Tnum::join).unwrap_or(Tnum::unknown())
+    let bits = |span: Span| Tnum::from_range(span.lo, span.hi);
+    if range.negative.is_empty() {
+        return bits(range.positive);
+    }
+    if range.positive.is_empty() {
+        return bits(range.negative);
+    }
+    bits(range.positive).join(bits(range.negative))
 }
 
 /// The range with each bound moved inwards to a number of those bits.
 fn within_bits<const H: u32>(range: Circular<H>, bits: Tnum<H>) -> Option<Circular<H>> {
-    let tighten = |span: Span| match (bits.at_least(span.lo), bits.at_most(span.hi)) {
-        (Some(lo), Some(hi)) if !span.is_empty() => Span::new(lo, hi),
-        (Some(_) | None, Some(_) | None) => Span::EMPTY,
+    if bits.is_unknown() {
+        return Some(range);
+    }
+    let tighten = |span: Span| {
+        if span.is_empty() {
+            return span;
+        }
+        match (bits.at_least(span.lo), bits.at_most(span.hi)) {
+            (Some(lo), Some(hi)) => Span::new(lo, hi),
+            (Some(_) | None, Some(_) | None) => Span::EMPTY,
+        }
     };
     Circular::non_empty(tighten(range.positive), tighten(range.negative))
 }
@@ -57,6 +89,9 @@ fn within<const N: u32, const H: u32>(
     bits: Tnum<N>,
     low: Circular<H>,
 ) -> Option<Circular<N>> {
+    if low.is_unknown() && bits.is_unknown() {
+        return Some(range);
+    }
     let tighten = |span: Span| {
         if span.is_empty() {
             return span;

@@ -10,7 +10,7 @@ use crate::isa::{CmpOp, Width};
 
 use super::circular::Span;
 use super::word::Word;
-use super::{Circular, ScalarOf, Tnum};
+use super::{Circular, ScalarOf, Tnum, low_mask};
 
 /// The operands where `lhs op rhs` came out as `taken`, or `None` when it cannot.
 #[must_use]
@@ -50,10 +50,92 @@ pub fn decide<const N: u32, const H: u32>(
     lhs: ScalarOf<N, H>,
     rhs: ScalarOf<N, H>,
 ) -> Option<bool> {
+    let (decided, exact) = match width {
+        Width::W64 => {
+            let apart = match (lhs.constant(), rhs.constant()) {
+                (Some(number), _) => !rhs.contains(number),
+                (None, Some(number)) => !lhs.contains(number),
+                (None, None) => false,
+            };
+            (by_bounds(op, lhs.wide_word(), rhs.wide_word(), apart), true)
+        }
+        Width::W32 => {
+            let (a, b) = (lhs.low_word(), rhs.low_word());
+            let apart = match (a.tnum.constant(), b.tnum.constant()) {
+                (Some(number), _) => !b.contains(number),
+                (None, Some(number)) => !a.contains(number),
+                (None, None) => false,
+            };
+            let narrow = |scalar: ScalarOf<N, H>| scalar.umax() <= low_mask(H);
+            (by_bounds(op, a, b, apart), narrow(lhs) && narrow(rhs))
+        }
+    };
+    match decided {
+        Decided::Way(taken) => return Some(taken),
+        Decided::Open if exact => return None,
+        Decided::Open | Decided::Unclear => {}
+    }
     if refine(op, width, lhs, rhs, true).is_none() {
         return Some(false);
     }
     refine(op, width, lhs, rhs, false).is_none().then_some(true)
+}
+
+/// What the bounds alone say of a comparison.
+enum Decided {
+    /// It always comes out like that.
+    Way(bool),
+    /// Bounds are members, and there are pairs of them for both ways.
+    Open,
+    /// Bounds do not tell.
+    Unclear,
+}
+
+/// `apart`: one is a number that the other cannot be.
+fn by_bounds<const N: u32>(op: CmpOp, a: Word<N>, b: Word<N>, apart: bool) -> Decided {
+    let equal = |equal: bool| match (a.tnum.constant(), b.tnum.constant()) {
+        (Some(x), Some(y)) => Decided::Way((x == y) == equal),
+        (Some(_), None) | (None, Some(_)) if apart => Decided::Way(!equal),
+        (Some(_), None) | (None, Some(_)) => Decided::Open,
+        (None, None) => Decided::Unclear,
+    };
+    let unsigned = |range: Circular<N>| (range.umin(), range.umax());
+    let signed = |range: Circular<N>| (range.smin(), range.smax());
+    match op {
+        CmpOp::Eq => equal(true),
+        CmpOp::Ne => equal(false),
+        CmpOp::Set if a.tnum.value() & b.tnum.value() != 0 => Decided::Way(true),
+        CmpOp::Set if a.tnum.possible() & b.tnum.possible() == 0 => Decided::Way(false),
+        CmpOp::Set => Decided::Unclear,
+        CmpOp::Lt => less(unsigned(a.range), unsigned(b.range)),
+        CmpOp::Gt => less(unsigned(b.range), unsigned(a.range)),
+        CmpOp::Ge => less(unsigned(a.range), unsigned(b.range)).not(),
+        CmpOp::Le => less(unsigned(b.range), unsigned(a.range)).not(),
+        CmpOp::SLt => less(signed(a.range), signed(b.range)),
+        CmpOp::SGt => less(signed(b.range), signed(a.range)),
+        CmpOp::SGe => less(signed(a.range), signed(b.range)).not(),
+        CmpOp::SLe => less(signed(b.range), signed(a.range)).not(),
+    }
+}
+
+impl Decided {
+    fn not(self) -> Self {
+        match self {
+            Self::Way(way) => Self::Way(!way),
+            Self::Open | Self::Unclear => self,
+        }
+    }
+}
+
+/// Whether numbers within the first bounds are less than those within the second.
+fn less<T: Ord>(a: (T, T), b: (T, T)) -> Decided {
+    if a.1 < b.0 {
+        Decided::Way(true)
+    } else if a.0 >= b.1 {
+        Decided::Way(false)
+    } else {
+        Decided::Open
+    }
 }
 
 /// What holds between two operands after a branch.

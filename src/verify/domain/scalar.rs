@@ -3,6 +3,7 @@
 
 use crate::isa::{Sign, Size, Width};
 
+use super::circular::Span;
 use super::reduce::reduce;
 use super::{Circular, Tnum, low_mask};
 
@@ -11,7 +12,31 @@ use super::{Circular, Tnum, low_mask};
 pub struct ScalarOf<const N: u32, const H: u32> {
     tnum: Tnum<N>,
     wide: Circular<N>,
-    low: Circular<H>,
+    low: Packed<H>,
+}
+
+/// A range of numbers of at most 32 bits, in half the space: registers are copied all the time.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Packed<const H: u32> {
+    positive: (u32, u32),
+    negative: (u32, u32),
+}
+
+impl<const H: u32> Packed<H> {
+    const fn new(range: Circular<H>) -> Self {
+        const { assert!(H <= 32) }
+        // Numbers of `H` bits.
+        Self {
+            positive: (range.positive.lo as u32, range.positive.hi as u32),
+            negative: (range.negative.lo as u32, range.negative.hi as u32),
+        }
+    }
+    const fn range(self) -> Circular<H> {
+        Circular {
+            positive: Span { lo: self.positive.0 as u64, hi: self.positive.1 as u64 },
+            negative: Span { lo: self.negative.0 as u64, hi: self.negative.1 as u64 },
+        }
+    }
 }
 
 /// A set of 64-bit numbers: what the verifier knows of a register.
@@ -21,12 +46,20 @@ impl<const N: u32, const H: u32> ScalarOf<N, H> {
     /// Every number.
     #[must_use]
     pub const fn unknown() -> Self {
-        Self { tnum: Tnum::unknown(), wide: Circular::unknown(), low: Circular::unknown() }
+        Self::of(Tnum::unknown(), Circular::unknown(), Circular::unknown())
     }
     /// One number.
     #[must_use]
     pub const fn known(value: u64) -> Self {
-        Self { tnum: Tnum::known(value), wide: Circular::known(value), low: Circular::known(value) }
+        Self::of(Tnum::known(value), Circular::known(value), Circular::known(value))
+    }
+    const fn of(tnum: Tnum<N>, wide: Circular<N>, low: Circular<H>) -> Self {
+        Self { tnum, wide, low: Packed::new(low) }
+    }
+    /// The numbers with the bits of `first` above those of `mask`, which is one of low bits.
+    pub(super) const fn block(first: u64, mask: u64) -> Self {
+        let span = Span { lo: first & !mask, hi: first | mask };
+        Self::of(Tnum::new(first, mask), Circular::from_unsigned(span), Circular::arc(first & !mask, mask))
     }
     /// What all three say together, or `None` when nothing satisfies them.
     #[must_use]
@@ -36,7 +69,7 @@ impl<const N: u32, const H: u32> ScalarOf<N, H> {
             return (wide.contains(value) && low.contains(value & low_mask(H))).then_some(known);
         }
         let (tnum, wide, low) = reduce(tnum, wide, low)?;
-        Some(Self { tnum, wide, low })
+        Some(Self::of(tnum, wide, low))
     }
     /// The numbers with those known bits.
     #[must_use]
@@ -66,7 +99,7 @@ impl<const N: u32, const H: u32> ScalarOf<N, H> {
     /// Range of the low half.
     #[must_use]
     pub const fn low(self) -> Circular<H> {
-        self.low
+        self.low.range()
     }
     /// Unsigned minimum.
     #[must_use]
@@ -95,34 +128,30 @@ impl<const N: u32, const H: u32> ScalarOf<N, H> {
     }
     /// Whether every number is a member.
     #[must_use]
-    pub fn is_unknown(self) -> bool {
-        self == Self::unknown()
+    pub const fn is_unknown(self) -> bool {
+        self.tnum.is_unknown() && self.wide.is_unknown() && self.low().is_unknown()
     }
     /// Whether the number is a member.
     #[must_use]
     pub const fn contains(self, number: u64) -> bool {
-        self.tnum.contains(number) && self.wide.contains(number) && self.low.contains(number & low_mask(H))
+        self.tnum.contains(number) && self.wide.contains(number) && self.low().contains(number & low_mask(H))
     }
     /// Whether every member of `self` is one of `other`.
     #[must_use]
     pub const fn is_subset_of(self, other: Self) -> bool {
         self.tnum.is_subset_of(other.tnum)
             && self.wide.is_subset_of(other.wide)
-            && self.low.is_subset_of(other.low)
+            && self.low().is_subset_of(other.low())
     }
     /// A set that holds both.
     #[must_use]
     pub fn join(self, other: Self) -> Self {
-        Self {
-            tnum: self.tnum.join(other.tnum),
-            wide: self.wide.join(other.wide),
-            low: self.low.join(other.low),
-        }
+        Self::of(self.tnum.join(other.tnum), self.wide.join(other.wide), self.low().join(other.low()))
     }
     /// The common members, or `None` when there are none.
     #[must_use]
     pub fn meet(self, other: Self) -> Option<Self> {
-        Self::new(self.tnum.meet(other.tnum)?, self.wide.meet(other.wide)?, self.low.meet(other.low)?)
+        Self::new(self.tnum.meet(other.tnum)?, self.wide.meet(other.wide)?, self.low().meet(other.low())?)
     }
     /// Upper bound of an older and a newer value for fixpoints: bounds that moved go on to the next of the
     /// `thresholds` (64-bit patterns, any order) or all the way. Any chain of widenings is finite.
@@ -131,7 +160,7 @@ impl<const N: u32, const H: u32> ScalarOf<N, H> {
         if newer.is_subset_of(self) {
             return self;
         }
-        let (wide, low) = (self.wide.widen(newer.wide, thresholds), self.low.widen(newer.low, thresholds));
+        let (wide, low) = (self.wide.widen(newer.wide, thresholds), self.low().widen(newer.low(), thresholds));
         Self::or_unknown(Self::new(self.tnum.widen(newer.tnum), wide, low))
     }
     /// The low half, zero-extended: what `w1 = w1` does.
@@ -162,28 +191,28 @@ impl Scalar {
     /// Unsigned minimum of the low half.
     #[must_use]
     pub const fn u32_min(self) -> u32 {
-        self.low.umin() as u32 // a `Circular<32>` holds 32-bit numbers
+        self.low().umin() as u32 // a `Circular<32>` holds 32-bit numbers
     }
     /// Unsigned maximum of the low half.
     #[must_use]
     pub const fn u32_max(self) -> u32 {
-        self.low.umax() as u32 // a `Circular<32>` holds 32-bit numbers
+        self.low().umax() as u32 // a `Circular<32>` holds 32-bit numbers
     }
     /// Signed minimum of the low half.
     #[must_use]
     pub const fn s32_min(self) -> i32 {
-        self.low.smin() as i32 // a `Circular<32>` holds 32-bit numbers
+        self.low().smin() as i32 // a `Circular<32>` holds 32-bit numbers
     }
     /// Signed maximum of the low half.
     #[must_use]
     pub const fn s32_max(self) -> i32 {
-        self.low.smax() as i32 // a `Circular<32>` holds 32-bit numbers
+        self.low().smax() as i32 // a `Circular<32>` holds 32-bit numbers
     }
     /// The part of the number that an operation of this width sees, when it is one number.
     #[must_use]
     pub const fn constant_at(self, width: Width) -> Option<u64> {
         match width {
-            Width::W32 => self.low.constant(),
+            Width::W32 => self.low().constant(),
             Width::W64 => self.constant(),
         }
     }
@@ -200,6 +229,6 @@ impl<const N: u32, const H: u32> std::fmt::Debug for ScalarOf<N, H> {
         if let Some(value) = self.constant() {
             return write!(f, "{value:#x}");
         }
-        write!(f, "{:?} bits {:?} low {:?}", self.wide, self.tnum, self.low)
+        write!(f, "{:?} bits {:?} low {:?}", self.wide, self.tnum, self.low())
     }
 }

@@ -27,6 +27,11 @@ impl<const N: u32> Tnum<N> {
     pub const fn unknown() -> Self {
         Self::new(0, u64::MAX)
     }
+    /// Whether it is every number.
+    #[must_use]
+    pub const fn is_unknown(self) -> bool {
+        self.mask == Self::ALL
+    }
     /// One number.
     #[must_use]
     pub const fn known(value: u64) -> Self {
@@ -94,6 +99,10 @@ impl<const N: u32> Tnum<N> {
     /// The smallest member that is at least `bound`, unsigned.
     #[must_use]
     pub const fn at_least(self, bound: u64) -> Option<u64> {
+        let wrong = (bound ^ self.value) & !self.mask;
+        if wrong == 0 {
+            return Some(bound);
+        }
         if bound > self.possible() {
             return None;
         }
@@ -103,10 +112,6 @@ impl<const N: u32> Tnum<N> {
         // The member agrees with `bound` as far down as it can. Below the first bit where `bound` is not a
         // member, it is either free to be minimal (a known one over a zero of `bound`), or the lowest free
         // zero above that bit must become a one.
-        let wrong = (bound ^ self.value) & !self.mask;
-        if wrong == 0 {
-            return Some(bound);
-        }
         let top = 63 - wrong.leading_zeros();
         if self.value >> top & 1 == 1 {
             return Some((bound & !low_mask(top) & self.mask) | self.value);
@@ -121,6 +126,9 @@ impl<const N: u32> Tnum<N> {
     /// The largest member that is at most `bound`, unsigned.
     #[must_use]
     pub const fn at_most(self, bound: u64) -> Option<u64> {
+        if self.contains(bound) {
+            return Some(bound);
+        }
         // Complement turns the order round.
         let complement = Self::new(!self.value, self.mask);
         match complement.at_least(!bound & Self::ALL) {

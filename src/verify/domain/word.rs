@@ -25,26 +25,52 @@ impl<const N: u32> Word<N> {
     fn join(self, other: Self) -> Self {
         Self { tnum: self.tnum.join(other.tnum), range: self.range.join(other.range) }
     }
+    /// Whether the number is a member.
+    pub(super) const fn contains(self, number: u64) -> bool {
+        self.tnum.contains(number) && self.range.contains(number)
+    }
+    /// Whether it is any number.
+    pub(super) fn is_any(self) -> bool {
+        self.tnum.is_unknown() && self.range.is_unknown()
+    }
     fn constant(self) -> Option<u64> {
         self.tnum.constant()
     }
 
     pub(super) fn add(self, other: Self) -> Self {
+        if self.is_any() || other.is_any() {
+            return self.any();
+        }
         Self { tnum: self.tnum.add(other.tnum), range: self.range.add(other.range) }
     }
     pub(super) fn sub(self, other: Self) -> Self {
+        if self.is_any() || other.is_any() {
+            return self.any();
+        }
         Self { tnum: self.tnum.sub(other.tnum), range: self.range.sub(other.range) }
     }
     pub(super) fn mul(self, other: Self) -> Self {
+        if self.is_any() && other.is_any() {
+            return self.any();
+        }
         Self { tnum: self.tnum.mul(other.tnum), range: self.range.mul(other.range) }
     }
     pub(super) fn and(self, other: Self) -> Self {
+        if self.is_any() && other.is_any() {
+            return self.any();
+        }
         Self { tnum: self.tnum.and(other.tnum), range: self.range.and(other.range) }
     }
     pub(super) fn or(self, other: Self) -> Self {
+        if self.is_any() && other.is_any() {
+            return self.any();
+        }
         Self { tnum: self.tnum.or(other.tnum), range: self.range.or(other.range) }
     }
     pub(super) fn xor(self, other: Self) -> Self {
+        if self.is_any() || other.is_any() {
+            return self.any();
+        }
         Self { tnum: self.tnum.xor(other.tnum), range: self.range.xor(other.range) }
     }
     /// By the divisors that are not zero.

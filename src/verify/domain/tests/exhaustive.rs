@@ -203,7 +203,7 @@ fn refinement_keeps<const N: u32, const H: u32>(step: usize, pairs: usize) -> u3
                     kept += left.count_ones() + right.count_ones();
                     needed += p.count_ones() + q.count_ones();
                     if refined.is_none() {
-                        assert_eq!(decide(op, width, a, b), Some(!taken));
+                        assert_eq!(decide(op, width, a, b), Some(!taken), "{a:?} {op:?} {width:?} {b:?}");
                     }
                 }
             }
