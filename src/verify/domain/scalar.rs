@@ -160,12 +160,16 @@ impl<const N: u32, const H: u32> ScalarOf<N, H> {
         if newer.is_subset_of(self) {
             return self;
         }
-        let (wide, low) = (self.wide.widen(newer.wide, thresholds), self.low().widen(newer.low(), thresholds));
+        let (wide, low) =
+            (self.wide.widen(newer.wide, thresholds), self.low().widen(newer.low(), thresholds));
         Self::or_unknown(Self::new(self.tnum.widen(newer.tnum), wide, low))
     }
     /// The low half, zero-extended: what `w1 = w1` does.
     #[must_use]
     pub fn cast32(self) -> Self {
+        if self.umax() <= low_mask(H) {
+            return self;
+        }
         Self::zero_extended(self.low_word())
     }
     /// The low bytes, zero- or sign-extended: what storing and loading them back does.
