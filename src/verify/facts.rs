@@ -8,6 +8,7 @@
 use super::liveness::Liveness;
 use super::observe::Observed;
 use super::structure::Structure;
+use crate::isa::effects::{Flow, flow};
 use crate::isa::{Callee, InsnId, MapSlot};
 use crate::link::Program;
 
@@ -153,9 +154,8 @@ pub(crate) fn build(
     observed: &mut Observed,
     buffer: Option<u32>,
 ) -> Facts {
-    let count = program.insns.len();
     let subs = program.subprograms.len();
-    let found = super::fixpoint::solve(program, structure, observed);
+    let found = super::fixpoint::solve(program, structure, liveness, observed);
     Facts {
         reachable: std::mem::take(&mut observed.reachable),
         access: std::mem::take(&mut observed.access),
@@ -165,10 +165,56 @@ pub(crate) fn build(
         arena_alu: observed.arena_alu.iter().map(|seen| *seen == Some(true)).collect(),
         arena: None,
         call: std::mem::take(&mut observed.call),
-        fuel: vec![false; count],
+        fuel: burning(program, observed),
         arguments: (0..subs).map(|sub| liveness.argument_bits(sub)).collect(),
         stack_depth: std::mem::take(&mut observed.stack_depth),
         zero_stack: std::mem::take(&mut observed.zero_stack),
         buffer,
     }
+}
+
+/// The backward jumps of loops without a known number of turns. Every way round a loop takes one that starts at its
+/// head or behind it and ends there or before it.
+fn burning(program: &Program, observed: &Observed) -> Vec<bool> {
+    let mut fuel = vec![false; program.insns.len()];
+    let heads: Vec<usize> = (0..fuel.len()).filter(|at| observed.endless[*at]).collect();
+    if heads.is_empty() {
+        return fuel;
+    }
+    for (at, insn) in program.insns.iter().enumerate() {
+        if let Some(to) = flow(insn).target() {
+            let first = heads.partition_point(|head| *head < to.index());
+            fuel[at] = heads.get(first).is_some_and(|head| *head <= at);
+        }
+    }
+    fuel
+}
+
+/// The head of a loop without a known number of turns that no way leads out of.
+pub(crate) fn never_left(program: &Program, observed: &Observed) -> Option<InsnId> {
+    let ends = |head: usize| {
+        let mut seen = vec![false; program.insns.len()];
+        let mut work = vec![InsnId(head as u32)]; // InsnId counts instructions in 32 bits
+        while let Some(at) = work.pop() {
+            if std::mem::replace(&mut seen[at.index()], true) || !observed.reachable[at.index()] {
+                continue;
+            }
+            let insn = &program.insns[at.index()];
+            match flow(insn) {
+                Flow::Exit => return true,
+                Flow::Branch(to) => {
+                    work.extend(
+                        [(false, at.next()), (true, to)]
+                            .iter()
+                            .filter(|way| observed.edge_seen(at, way.0))
+                            .map(|way| way.1),
+                    );
+                }
+                Flow::Next | Flow::Jump(_) => work.extend(flow(insn).successors(at)),
+            }
+        }
+        false
+    };
+    let head = (0..program.insns.len()).find(|at| observed.endless[*at] && !ends(*at))?;
+    Some(InsnId(head as u32)) // likewise
 }

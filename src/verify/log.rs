@@ -144,7 +144,7 @@ fn whole(state: &State, tables: &Tables<'_>) -> String {
             let _ = write!(text, "{}frame {depth}:", blank(&text));
         }
         registers(&mut text, frame, depth, tables, |register| register.kind != Kind::Uninit);
-        for (index, held) in frame.stack.slots().iter().enumerate() {
+        for (index, held) in frame.stack.slots().enumerate() {
             if held.bytes != [Byte::Invalid; 8] {
                 slot(&mut text, index, held, depth, tables);
             }

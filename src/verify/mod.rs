@@ -127,6 +127,7 @@ fn verify_with(
     log: Option<&mut dyn Log>,
 ) -> Result<Verified, Failure> {
     let start = Instant::now();
+    let options = &Options { limits: options.limits.clamped(), ..*options };
     structure::complete_subprograms(&mut program);
     let mut observed = Observed::new(&program);
     let facts = prove(&program, options, &mut observed, log)?;
@@ -196,6 +197,9 @@ fn prove(
     }
     stack_depth::check(program, options, &structure, observed)
         .map_err(|(at, reason)| report::rejected(program, at, reason))?;
+    if let Some(at) = facts::never_left(program, observed) {
+        return Err(report::rejected(program, at, Reason::InfiniteLoop).into());
+    }
     let buffer = options.buffer.filter(|_| program.prog_type == ProgramType::Memory);
     let found = facts::build(program, &structure, &liveness, observed, buffer);
     Ok(Facts { arena: tables.arena, ..found })
@@ -301,12 +305,43 @@ fn explore_function(
     mut log: Option<&mut dyn Log>,
     sub: usize,
 ) -> Result<(), Failure> {
-    let Inputs { program, options, structure, liveness, tables } = inputs;
+    let Inputs { program, options, .. } = inputs;
     if let Some(log) = &mut log {
         log.event(&log::Event::Function { name: &program.subprograms[sub].name });
     }
+    let (failure, long_loops) = {
+        let mut verifier = at_entry(inputs, observed, again(&mut log), sub);
+        let Err(stop) = verifier.explore() else { return Ok(()) };
+        let too_long = matches!(stop, Stop::Reject(Reason::TooComplex { .. } | Reason::TooMuchMemory { .. }));
+        let long_loops = if too_long && options.policy.fuel { verifier.long_loops() } else { None };
+        (failure(program, &verifier, stop), long_loops)
+    };
+    let Some(long_loops) = long_loops else { return Err(failure) };
+    let mut verifier = at_entry(inputs, observed, again(&mut log), sub);
+    verifier.widen_loops(long_loops);
+    // What ranges do not prove may still be right: the reason stays that there are too many turns.
+    verifier.explore().map_err(|_| failure)
+}
+
+fn failure(program: &Program, verifier: &Verifier<'_>, stop: Stop) -> Failure {
+    match stop {
+        Stop::Reject(reason) => report::rejected_on_path(verifier, reason).into(),
+        Stop::Unsupported(what) => {
+            Failure::Unsupported { what, at: program.pcs.get(verifier.at.index()).copied() }
+        }
+    }
+}
+
+/// The verifier before the first instruction of a function.
+fn at_entry<'a>(
+    inputs: Inputs<'a>,
+    observed: &'a mut Observed,
+    log: Option<&'a mut dyn Log>,
+    sub: usize,
+) -> Verifier<'a> {
+    let Inputs { program, options, structure, liveness, tables } = inputs;
     let mut verifier = Verifier::new(program, options, structure, liveness, tables, observed, sub);
-    verifier.log = again(&mut log);
+    verifier.log = log;
     if sub == 0 {
         start(&mut verifier);
     } else if program.exception_callback == Some(sub) {
@@ -340,10 +375,5 @@ fn explore_function(
             *verifier.state.register_mut(reg) = register;
         }
     }
-    verifier.explore().map_err(|stop| match stop {
-        Stop::Reject(reason) => report::rejected_on_path(&verifier, reason).into(),
-        Stop::Unsupported(what) => {
-            Failure::Unsupported { what, at: program.pcs.get(verifier.at.index()).copied() }
-        }
-    })
+    verifier
 }

@@ -40,6 +40,8 @@ pub(crate) struct Observed {
     pub(crate) zero_stack: Vec<bool>,
     /// Whether arithmetic worked on an arena pointer and had 64 bits; `None` where it was not visited.
     pub(crate) arena_alu: Vec<Option<bool>>,
+    /// Loop heads whose turns were not walked one by one: how many there are is not known.
+    pub(crate) endless: Vec<bool>,
     /// Calls.
     pub(crate) call: Vec<Option<CallFact>>,
     /// Bytes of stack used by each subprogram.
@@ -63,6 +65,7 @@ impl Observed {
             edges: vec![[false; 2]; insns],
             zero_stack: vec![false; subs],
             arena_alu: vec![None; insns],
+            endless: vec![false; insns],
             call: vec![None; insns],
             stack_depth: vec![0; subs],
             called: vec![false; subs],

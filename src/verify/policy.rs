@@ -19,6 +19,9 @@ pub struct Policy {
     /// immediate shift counts at or past the width. Without it the last two mean what RFC 9669 says of registers:
     /// zero or the dividend, and the count modulo the width.
     pub linux_instructions: bool,
+    /// A loop whose turns cannot be walked within the limit of instructions is proven safe with ranges that hold in
+    /// every turn, however many there are. Then its backward jumps burn fuel, and a run without fuel traps.
+    pub fuel: bool,
 }
 
 impl Policy {
@@ -30,10 +33,16 @@ impl Policy {
         strict_alignment: false,
         coarse_arithmetic: true,
         linux_instructions: true,
+        fuel: false,
     };
-    /// The default in user space: all that `KERNEL` accepts; unproven stack bytes are zeroed.
-    pub const USER: Self =
-        Self { name: "user", coarse_arithmetic: false, linux_instructions: false, ..Self::KERNEL };
+    /// The default in user space: all that `KERNEL` accepts, and long safe loops; unproven stack bytes are zeroed.
+    pub const USER: Self = Self {
+        name: "user",
+        coarse_arithmetic: false,
+        linux_instructions: false,
+        fuel: true,
+        ..Self::KERNEL
+    };
     /// For untrusted tenants: no pointer leaks, no reads of unwritten stack.
     pub const STRICT: Self = Self {
         name: "strict",
@@ -42,6 +51,7 @@ impl Policy {
         strict_alignment: false,
         coarse_arithmetic: false,
         linux_instructions: true,
+        fuel: false,
     };
 
     /// The policy of that name.
@@ -58,7 +68,7 @@ pub struct Limits {
     pub processed: u64,
     /// Branches waiting to be walked.
     pub pending: u32,
-    /// Nested calls, the program's own frame included.
+    /// Nested calls, the program's own frame included: at most 8.
     pub frames: u32,
     /// Bytes of stack, combined along a call chain.
     pub stack: u32,
@@ -66,6 +76,18 @@ pub struct Limits {
     pub subprograms: u32,
     /// Bytes of memory for remembered states (estimate).
     pub memory: u64,
+}
+
+impl Limits {
+    /// Frames that a state has room for.
+    const FRAMES: u32 = 8;
+    /// Steps that a trace has numbers for.
+    const STEPS: u64 = 1 << 30;
+
+    /// The limits within those that the verifier has by itself.
+    pub(crate) fn clamped(self) -> Self {
+        Self { processed: self.processed.min(Self::STEPS), frames: self.frames.min(Self::FRAMES), ..self }
+    }
 }
 
 impl Default for Limits {

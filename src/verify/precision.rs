@@ -59,37 +59,72 @@ pub(crate) enum Note {
     ReturnedCallback,
 }
 
+impl Note {
+    /// In one word: the kind in the low bits, what it says above.
+    const fn pack(self) -> u32 {
+        match self {
+            Self::Plain => 0,
+            Self::Entered => 1,
+            Self::EnteredCallback => 2,
+            Self::Returned => 3,
+            Self::ReturnedCallback => 4,
+            Self::Slot(frame, slot) => 5 | (frame as u32) << 16 | (slot as u32) << 8,
+            Self::Links(index) => 6 | index << 3,
+        }
+    }
+    const fn unpack(word: u32) -> Self {
+        match word & 7 {
+            0 => Self::Plain,
+            1 => Self::Entered,
+            2 => Self::EnteredCallback,
+            3 => Self::Returned,
+            4 => Self::ReturnedCallback,
+            5 => Self::Slot((word >> 16) as u8, (word >> 8) as u8),
+            _ => Self::Links(word >> 3),
+        }
+    }
+}
+
+/// One step of a path. There is one for each processed instruction, so it is small.
 #[derive(Clone, Copy, Debug)]
 struct Step {
     previous: u32,
     insn: InsnId,
     /// State remembered right before this step.
     state: u32,
-    note: Note,
-    /// What earlier walks from here on looked for, when it was in the running frame only.
-    followed: Marks,
+    note: u32,
 }
+
+/// Steps from one that remembers what was followed to the next.
+const SPACING: usize = 8;
 
 /// All steps of all paths: a tree of lists that share their beginnings.
 #[derive(Debug, Default)]
 pub(crate) struct Trace {
     steps: Vec<Step>,
     links: Vec<Box<[Place]>>,
+    /// For each step whose index is a multiple of `SPACING`: what earlier walks looked for from there on, when it
+    /// was in the running frame only. A later walk for the same ends there.
+    followed: Vec<Marks>,
 }
 
 impl Trace {
     /// Adds a step after `previous`.
     pub(crate) fn push(&mut self, previous: u32, insn: InsnId, state: u32) -> u32 {
-        self.steps.push(Step { previous, insn, state, note: Note::Plain, followed: Marks::default() });
-        (self.steps.len() - 1) as u32 // the budget of instructions is far below 2^32
+        let index = self.steps.len();
+        if index.is_multiple_of(SPACING) {
+            self.followed.push(Marks::default());
+        }
+        self.steps.push(Step { previous, insn, state, note: Note::Plain.pack() });
+        index as u32 // the budget of instructions is far below 2^32
     }
     /// Memory in use.
     pub(crate) fn bytes(&self) -> u64 {
-        (self.steps.len() * size_of::<Step>()) as u64
+        (self.steps.len() * size_of::<Step>() + self.followed.len() * size_of::<Marks>()) as u64
     }
     /// Notes something about a step.
     pub(crate) fn note(&mut self, step: u32, note: Note) {
-        self.steps[step as usize].note = note;
+        self.steps[step as usize].note = note.pack();
     }
     /// Notes that a comparison gave ranges to linked scalars.
     pub(crate) fn note_links(&mut self, step: u32, places: &[Place]) {
@@ -145,6 +180,21 @@ impl Wanted {
         let (running, callers) = self.frames[..self.count].split_last()?;
         callers.iter().all(|marks| marks.is_empty()).then_some(*running)
     }
+    /// Whether a step can be the origin of something wanted.
+    fn concerns(&self, origin: Origin, note: Note) -> bool {
+        match note {
+            Note::Plain | Note::Slot(..) => {}
+            Note::Links(_)
+            | Note::Entered
+            | Note::EnteredCallback
+            | Note::Returned
+            | Note::ReturnedCallback => return true,
+        }
+        let frames = &self.frames[..self.count];
+        let registers = frames.last().map_or(0, |marks| marks.registers);
+        let slots = frames.iter().any(|marks| marks.slots != 0);
+        origin.0 & (registers | if slots { Origin::SLOTS } else { 0 }) != 0 || origin.0 == u16::MAX
+    }
     fn enter(&mut self, marks: Marks) -> bool {
         let Some(frame) = self.frames.get_mut(self.count) else { return false };
         *frame = marks;
@@ -190,6 +240,37 @@ impl Wanted {
     }
 }
 
+/// Which values an instruction may be the origin of: registers as bits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Origin(u16);
+
+impl Origin {
+    /// Stack slots.
+    const SLOTS: u16 = 1 << 15;
+
+    /// Of an instruction.
+    pub(crate) fn of(insn: &Insn) -> Self {
+        let bit = |reg: Reg| 1 << reg.index();
+        Self(match *insn {
+            Insn::Alu { dst, .. }
+            | Insn::Const { dst, .. }
+            | Insn::AddrSpaceCast { dst, .. }
+            | Insn::Load { dst, .. }
+            | Insn::LoadAcquire { dst, .. } => bit(dst),
+            Insn::Store { .. } | Insn::StoreRelease { .. } => Self::SLOTS,
+            Insn::Atomic { src, .. } => bit(src) | bit(Reg::R0),
+            Insn::Branch { lhs, rhs: Operand::Reg(rhs), .. } => bit(lhs) | bit(rhs),
+            Insn::Branch { rhs: Operand::Imm(_), .. }
+            | Insn::Swap { .. }
+            | Insn::Jump { .. }
+            | Insn::MayGoto { .. } => 0,
+            Insn::LegacyPacket { .. } => bit(Reg::R0),
+            // Frames come and go.
+            Insn::Call(_) | Insn::Exit => u16::MAX,
+        })
+    }
+}
+
 /// How a walk back ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Found {
@@ -205,6 +286,7 @@ pub(crate) enum Found {
 pub(crate) fn backtrack(
     trace: &mut Trace,
     insns: &[Insn],
+    origins: &[Origin],
     last: u32,
     wanted: &mut Wanted,
     skip_last: bool,
@@ -217,16 +299,21 @@ pub(crate) fn backtrack(
             return Found::All;
         }
         let step = trace.steps[at as usize];
-        if !skip && let Some(running) = wanted.only_running() {
-            if step.followed.covers(running) {
+        if !skip
+            && (at as usize).is_multiple_of(SPACING)
+            && let Some(running) = wanted.only_running()
+        {
+            let followed = &mut trace.followed[at as usize / SPACING];
+            if followed.covers(running) {
                 return Found::All;
             }
-            let followed = &mut trace.steps[at as usize].followed;
             followed.registers |= running.registers;
             followed.slots |= running.slots;
         }
+        let note = Note::unpack(step.note);
         if !std::mem::take(&mut skip)
-            && follow(trace, &insns[step.insn.index()], step.note, wanted) == Found::Lost
+            && wanted.concerns(origins[step.insn.index()], note)
+            && follow(trace, &insns[step.insn.index()], note, wanted) == Found::Lost
         {
             return Found::Lost;
         }

@@ -8,6 +8,7 @@
 use crate::isa::effects::{Flow, flow};
 use crate::isa::{Callee, Const64, Insn, InsnId};
 use crate::link::{Linkage, Program, Subprogram};
+use crate::verify::precision::Origin;
 use crate::verify::report::Reason;
 
 /// A direct call or a function address taken.
@@ -34,6 +35,10 @@ pub(crate) struct Structure {
     pub(crate) prune: Vec<bool>,
     /// Of those, the ones where a state is always remembered.
     pub(crate) force: Vec<bool>,
+    /// Targets of backward jumps.
+    pub(crate) heads: Vec<bool>,
+    /// What each instruction may be the origin of.
+    pub(crate) origins: Vec<Origin>,
 }
 
 /// A structural defect.
@@ -109,6 +114,8 @@ impl Structure {
             bottom_up: Vec::new(),
             prune: vec![false; count],
             force: vec![false; count],
+            heads: vec![false; count],
+            origins: program.insns.iter().map(Origin::of).collect(),
         };
         structure.functions(program)?;
         if let Some(callback) = program.exception_callback
@@ -216,6 +223,11 @@ impl Structure {
             if let Some(entry) = entered_by(insn) {
                 self.prune[at] = true;
                 self.prune[entry.index()] = true;
+            }
+            if let Some(to) = flow(insn).target()
+                && to.index() <= at
+            {
+                self.heads[to.index()] = true;
             }
             match flow(insn) {
                 Flow::Jump(to) => self.prune[to.index()] = true,

@@ -60,3 +60,80 @@ fn strict_allows_pointers_where_nobody_reads_them() {
         assert_eq!(verdict(source, Policy::STRICT), "accept", "{source}");
     }
 }
+
+/// Turns of the loops below: more than can be walked one by one.
+const TURNS: u64 = 3_000_000;
+
+/// Sums the low byte of the counter over all turns, through an array on the stack and one in a map.
+fn long_loop(body: &str) -> String {
+    format!(
+        "r8 = 0
+        r6 = 0
+        again:
+        {body}
+        r8 += 1
+        if r8 < {TURNS} goto again
+        r0 = 2
+        exit"
+    )
+}
+
+#[test]
+fn long_loops_are_proven_by_ranges_where_fuel_is_allowed() {
+    for body in [
+        "r6 += r8",
+        "w6 ^= w8\nw6 <<= 3",
+        "r1 = r8\nr1 &= 7\nr2 = r9\nr2 += r1\n*(u8 *)(r2 +0) = r8",
+        "*(u64 *)(r10 -16) = r6\nr6 += 1\nr1 = *(u64 *)(r10 -16)",
+        "r1 = r8\nr1 &= 1\nif r1 == 0 goto even\nr6 += 5\neven: r6 ^= r8",
+    ] {
+        let source = long_loop(body);
+        assert_eq!(verdict(&source, Policy::USER), "accept", "{body}");
+        assert_eq!(verdict(&source, Policy::KERNEL), "too_complex", "{body}");
+        assert_eq!(verdict(&source, Policy::STRICT), "too_complex", "{body}");
+    }
+    for body in [
+        // The counter itself, or what it adds up to, leaves the value of 8 bytes.
+        "r2 = r9\nr2 += r8\n*(u8 *)(r2 +0) = 1",
+        "r6 += 1\nif r6 < 2999999 goto low\nr2 = r9\nr2 += r6\n*(u8 *)(r2 +0) = 1\nlow: r1 = 0",
+        // One byte further each turn.
+        "*(u8 *)(r9 +0) = 1\nr9 += 1",
+    ] {
+        assert_ne!(verdict(&long_loop(body), Policy::USER), "accept", "{body}");
+    }
+    let endless = "r8 = 0\nagain: r8 += 1\nif r8 != 0 goto again\ngoto again";
+    assert_ne!(verdict(endless, Policy::USER), "accept", "there is no way out that is known");
+}
+
+#[test]
+fn only_loops_without_known_end_burn_fuel() {
+    let prove = |source: &str| {
+        let program = Program::assemble(ProgramType::Xdp, source, |_| None).expect("assembly");
+        verify(program, &Options::default()).expect("a proof")
+    };
+    let verified = prove(&long_loop("r7 = 0\ninner: r7 += 1\nif r7 < 10 goto inner\nr6 += r7"));
+    let burning: Vec<usize> =
+        verified.facts().fuel.iter().enumerate().filter(|burns| *burns.1).map(|burns| burns.0).collect();
+    assert!(burning.contains(&7), "{burning:?}");
+    let verified = prove("r8 = 0\nagain: r8 += 1\nif r8 < 1000 goto again\nr0 = 2\nexit");
+    assert!(!verified.facts().fuel.contains(&true));
+}
+
+#[cfg(feature = "jit")]
+#[test]
+fn a_run_without_fuel_traps_and_one_with_enough_does_not() {
+    use beelift::{Choice, Engine, Packet, XdpContext};
+    let run = |fuel: u64| {
+        let source = long_loop("r6 += r8");
+        let program = Program::assemble(ProgramType::Xdp, &source, |_| None).expect("assembly");
+        let engine = Engine::builder().backend(Choice::Jit).fuel(fuel).build().expect("an engine");
+        let collection = engine.load_linked(vec![program]).expect("a proof");
+        let mut packet = Packet::new(64).expect("memory");
+        packet.set(&[0; 14]).expect("room");
+        let result = collection.programs()[0].run(&mut XdpContext::new(&mut packet));
+        result.map_err(|error| error.to_string())
+    };
+    assert_eq!(run(TURNS), Ok(2));
+    let error = run(TURNS / 2).expect_err("a trap");
+    assert!(error.contains("out of fuel"), "{error}");
+}

@@ -168,7 +168,7 @@ impl Verifier<'_> {
                     over |= !add(places, place);
                 }
             }
-            for (index, slot) in frame.stack.slots().iter().enumerate() {
+            for (index, slot) in frame.stack.slots().enumerate() {
                 if slot.is_scalar_spill() && slot.spilled.id == scalar.id {
                     over |= !add(places, Place::Slot(depth, index as u8)); // 64 slots
                 }
@@ -186,10 +186,11 @@ impl Verifier<'_> {
                         register.unlink();
                     }
                 }
-                for (index, slot) in frame.stack_mut().slots_mut().iter_mut().enumerate() {
+                for index in 0..frame.stack.len() {
                     let place = Place::Slot(depth as u8, index as u8);
+                    let slot = frame.stack.slot(index);
                     if slot.is_scalar_spill() && slot.spilled.id == id && !kept.contains(&place) {
-                        slot.spilled.unlink();
+                        frame.stack_mut().slot_mut(index).spilled.unlink();
                     }
                 }
             }

@@ -128,12 +128,8 @@ impl Verifier<'_> {
         self.release_object(dynptr.object)?;
         for depth in 0..self.state.frames.len() {
             let holds = |slot: &Slot| slot.special.is_some_and(|special| special.object == dynptr.object);
-            if self.state.frames[depth].stack.slots().iter().any(holds) {
-                for slot in self.state.frame_mut(depth).stack_mut().slots_mut() {
-                    if holds(slot) {
-                        *slot = Slot::INVALID;
-                    }
-                }
+            if self.state.frames[depth].stack.slots().any(holds) {
+                self.state.frame_mut(depth).stack_mut().change(holds, |slot| *slot = Slot::INVALID);
             }
         }
         Ok(())

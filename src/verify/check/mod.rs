@@ -29,6 +29,7 @@ mod stack;
 mod step;
 
 pub(crate) use callback::{calls_back, kfunc_calls_back};
+pub(crate) use step::copies;
 
 use super::state::{Special, State};
 

@@ -115,12 +115,8 @@ impl State {
                 }
             }
             let picks = |slot: &Slot| slot.is_spill() && wanted(&slot.spilled);
-            if shared.stack.slots().iter().any(picks) {
-                for slot in Rc::make_mut(shared).stack_mut().slots_mut() {
-                    if picks(slot) {
-                        change(&mut slot.spilled);
-                    }
-                }
+            if shared.stack.slots().any(picks) {
+                Rc::make_mut(shared).stack_mut().change(picks, |slot| change(&mut slot.spilled));
             }
         }
     }

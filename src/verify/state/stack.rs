@@ -1,6 +1,8 @@
 //! The stack of one frame: slots of eight bytes, each byte of a known kind, one spilled register a slot.
 #![forbid(unsafe_code)]
 
+use std::rc::Rc;
+
 use super::Register;
 
 /// What a stack byte holds.
@@ -98,6 +100,18 @@ impl Slot {
     pub(crate) const INVALID: Self =
         Self { bytes: [Byte::Invalid; 8], spilled: Register::UNINIT, special: None };
 
+    /// The kinds of all bytes as one number, to compare slots by.
+    pub(crate) fn pattern(&self) -> u64 {
+        u64::from_le_bytes(self.bytes.map(|byte| byte as u8))
+    }
+    /// Whether all eight bytes are those of one register.
+    pub(crate) fn is_whole_spill(&self) -> bool {
+        self.pattern() == u64::from_le_bytes([Byte::Spill as u8; 8])
+    }
+    /// Whether no byte belongs to a register or an object.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.bytes.iter().all(|byte| matches!(byte, Byte::Invalid | Byte::Misc | Byte::Zero))
+    }
     /// Whether a register is spilled here.
     pub(crate) fn is_spill(&self) -> bool {
         self.bytes[0] == Byte::Spill
@@ -126,10 +140,15 @@ impl Slot {
     }
 }
 
-/// The stack of one frame. Slot 0 is `[r10-8, r10)`, slot 1 `[r10-16, r10-8)`, and so on.
+/// Slots that are shared or copied together.
+const PAGE: usize = 4;
+
+/// The stack of one frame. Slot 0 is `[r10-8, r10)`, slot 1 `[r10-16, r10-8)`, and so on. Copies share their pages
+/// until one is changed.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Stack {
-    slots: Vec<Slot>,
+    pages: Vec<Rc<[Slot; PAGE]>>,
+    len: usize,
 }
 
 impl Stack {
@@ -140,26 +159,27 @@ impl Stack {
     }
     /// Slots in use.
     pub(crate) fn len(&self) -> usize {
-        self.slots.len()
+        self.len
     }
     /// Makes room down to an offset.
     pub(crate) fn grow(&mut self, lowest: i64) {
-        let (slot, _) = Self::place(lowest);
-        if slot >= self.slots.len() {
-            self.slots.resize(slot + 1, Slot::INVALID);
+        self.reach(Self::place(lowest).0);
+    }
+    fn reach(&mut self, index: usize) {
+        while self.pages.len() <= index / PAGE {
+            self.pages.push(Rc::new([Slot::INVALID; PAGE]));
         }
+        self.len = self.len.max(index + 1);
     }
     /// A slot; beyond those in use, an invalid one.
     pub(crate) fn slot(&self, index: usize) -> &Slot {
         static INVALID: Slot = Slot::INVALID;
-        self.slots.get(index).unwrap_or(&INVALID)
+        self.pages.get(index / PAGE).map_or(&INVALID, |page| &page[index % PAGE])
     }
     /// A slot to change.
     pub(crate) fn slot_mut(&mut self, index: usize) -> &mut Slot {
-        if index >= self.slots.len() {
-            self.slots.resize(index + 1, Slot::INVALID);
-        }
-        &mut self.slots[index]
+        self.reach(index);
+        &mut Rc::make_mut(&mut self.pages[index / PAGE])[index % PAGE]
     }
     /// Kind of a byte.
     pub(crate) fn byte(&self, off: i64) -> Byte {
@@ -167,11 +187,15 @@ impl Stack {
         self.slot(slot).bytes[byte]
     }
     /// All slots in use.
-    pub(crate) fn slots(&self) -> &[Slot] {
-        &self.slots
+    pub(crate) fn slots(&self) -> impl Iterator<Item = &Slot> {
+        self.pages.iter().flat_map(|page| page.iter()).take(self.len)
     }
-    /// All slots in use, to change.
-    pub(crate) fn slots_mut(&mut self) -> &mut [Slot] {
-        &mut self.slots
+    /// Changes every slot that `wanted` picks. Pages without one stay shared.
+    pub(crate) fn change(&mut self, wanted: impl Fn(&Slot) -> bool, mut change: impl FnMut(&mut Slot)) {
+        for page in &mut self.pages {
+            if page.iter().any(&wanted) {
+                Rc::make_mut(page).iter_mut().filter(|slot| wanted(slot)).for_each(&mut change);
+            }
+        }
     }
 }

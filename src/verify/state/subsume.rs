@@ -55,6 +55,9 @@ impl IdMap {
     }
     /// As `agree`; a number without a link counts as linked to itself alone.
     fn agree_scalar(&mut self, old: u32, new: u32) -> bool {
+        if old == 0 && new == 0 {
+            return true;
+        }
         let mut own = |id: u32| {
             if id != 0 {
                 return id;
@@ -75,8 +78,61 @@ pub(crate) struct Relied<'a> {
     pub(crate) read: &'a [u64; 8],
 }
 
+/// A register or slot of a frame.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Differs {
+    depth: u8,
+    is_slot: bool,
+    index: u8,
+}
+
+impl Differs {
+    /// Whether a number at this place is certain to keep the new state from being covered: cheaper than to compare.
+    pub(crate) fn still(
+        self,
+        old: &State,
+        relied: &Relied<'_>,
+        new: &State,
+        exactness: Exactness,
+        live: impl Fn(usize) -> RegSet,
+    ) -> bool {
+        let (depth, index) = (usize::from(self.depth), usize::from(self.index));
+        let (Some(a), Some(b)) = (old.frames.get(depth), new.frames.get(depth)) else { return false };
+        let marks = relied.precise[depth];
+        let (a, b, compared, precise) = if self.is_slot {
+            let (a, b) = (a.stack.slot(index), b.stack.slot(index));
+            if !a.is_whole_spill() || !b.is_whole_spill() {
+                return false;
+            }
+            let read = exactness != Exactness::Relied || relied.read[depth] >> index & 1 == 1;
+            (&a.spilled, &b.spilled, read, marks.slots >> index & 1 == 1)
+        } else {
+            let live = live(depth).bits() >> index & 1 == 1;
+            (&a.registers[index], &b.registers[index], live, marks.registers >> index & 1 == 1)
+        };
+        if !compared || !a.is_scalar() || !b.is_scalar() {
+            return false;
+        }
+        match exactness {
+            Exactness::Same => a.value != b.value,
+            Exactness::Within => !b.value.is_subset_of(a.value),
+            Exactness::Relied => precise && !b.value.is_subset_of(a.value),
+        }
+    }
+}
+
+/// What a comparison found, beyond its result.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Noticed {
+    /// A bit for each frame where it mattered that stack bytes never written read as any number.
+    pub(crate) unwritten: u8,
+    /// Where the states differ. Given, it is looked at first: a state mostly differs from later ones where it
+    /// did before, in a loop's counter for example.
+    pub(crate) differs: Option<Differs>,
+}
+
 /// Whether `old` covers `new`. `live` gives the live registers of each frame, `unwritten_is_any` says that
-/// stack bytes never written read as any number; `unwritten` gets a bit for each frame where that mattered.
+/// stack bytes never written read as any number.
 #[expect(clippy::too_many_arguments, reason = "two states and everything that says how to compare them")]
 pub(crate) fn covers(
     old: &State,
@@ -85,7 +141,7 @@ pub(crate) fn covers(
     exactness: Exactness,
     unwritten_is_any: bool,
     ids: &mut IdMap,
-    unwritten: &mut u8,
+    noticed: &mut Noticed,
     live: impl Fn(usize) -> RegSet,
 ) -> bool {
     if old.frames.len() != new.frames.len() {
@@ -99,15 +155,29 @@ pub(crate) fn covers(
             return false;
         }
     }
+    let compare = |depth: usize| Compare {
+        exactness,
+        marks: relied.precise.get(depth).copied().unwrap_or_default(),
+        read: relied.read[depth],
+        unwritten_is_any,
+        live: live(depth),
+        mattered: Cell::new(false),
+    };
+    if let Some(Differs { depth, is_slot, index }) = noticed.differs
+        && usize::from(depth) < old.frames.len()
+    {
+        let depth = usize::from(depth);
+        let (a, b) = (&old.frames[depth], &new.frames[depth]);
+        if !compare(depth).place(a, b, is_slot, usize::from(index), ids) {
+            return false;
+        }
+    }
     for depth in (0..old.frames.len()).rev() {
-        let none = Marks::default();
-        let marks = relied.precise.get(depth).unwrap_or(&none);
-        let mattered = Cell::new(false);
-        let compare =
-            Compare { exactness, marks, read: relied.read[depth], unwritten_is_any, mattered: &mattered };
-        let covered = compare.frame(&old.frames[depth], &new.frames[depth], live(depth), ids);
-        *unwritten |= u8::from(mattered.get()) << depth;
-        if !covered {
+        let compare = compare(depth);
+        let differs = compare.frame(&old.frames[depth], &new.frames[depth], ids);
+        noticed.unwritten |= u8::from(compare.mattered.get()) << depth;
+        if let Some((is_slot, index)) = differs {
+            noticed.differs = Some(Differs { depth: depth as u8, is_slot, index: index as u8 }); // 8 frames of 64 slots
             return false;
         }
     }
@@ -133,36 +203,62 @@ fn same_references(old: &State, new: &State, ids: &mut IdMap) -> bool {
         })
 }
 
-struct Compare<'a> {
+struct Compare {
     exactness: Exactness,
-    marks: &'a Marks,
+    marks: Marks,
     read: u64,
     unwritten_is_any: bool,
+    live: RegSet,
     /// Whether bytes that the old state wrote and read were not written in the new one.
-    mattered: &'a Cell<bool>,
+    mattered: Cell<bool>,
 }
 
-impl Compare<'_> {
-    fn frame(&self, old: &Frame, new: &Frame, live: RegSet, ids: &mut IdMap) -> bool {
-        for reg in Reg::all() {
-            if reg != Reg::R10 && live.contains(reg) {
-                let precise = self.marks.registers >> reg.index() & 1 == 1;
-                if !self.register(&old.registers[reg.index()], &new.registers[reg.index()], precise, ids) {
-                    return false;
-                }
+impl Compare {
+    /// Registers that are compared, as bits.
+    fn registers(&self) -> u16 {
+        self.live.bits() & !(1 << Reg::R10.index())
+    }
+    /// Slots that are compared.
+    fn slots(&self, old: &Frame, new: &Frame) -> u64 {
+        let (slots, count) = match self.exactness {
+            Exactness::Same => (u64::MAX, old.stack.len().max(new.stack.len())),
+            Exactness::Within => (u64::MAX, old.stack.len()),
+            Exactness::Relied => (self.read, old.stack.len()),
+        };
+        if count < 64 { slots & ((1 << count) - 1) } else { slots }
+    }
+    /// Whether one place is covered.
+    fn place(&self, old: &Frame, new: &Frame, is_slot: bool, index: usize, ids: &mut IdMap) -> bool {
+        if is_slot {
+            let precise = self.marks.slots >> index & 1 == 1;
+            return self.slots(old, new) >> index & 1 == 0
+                || self.slot(old.stack.slot(index), new.stack.slot(index), precise, ids);
+        }
+        let precise = self.marks.registers >> index & 1 == 1;
+        self.registers() >> index & 1 == 0
+            || self.register(&old.registers[index], &new.registers[index], precise, ids)
+    }
+    /// The first place that is not covered: whether it is a slot, and which.
+    fn frame(&self, old: &Frame, new: &Frame, ids: &mut IdMap) -> Option<(bool, usize)> {
+        let mut registers = self.registers();
+        while registers != 0 {
+            let index = registers.trailing_zeros() as usize;
+            registers &= registers - 1;
+            let precise = self.marks.registers >> index & 1 == 1;
+            if !self.register(&old.registers[index], &new.registers[index], precise, ids) {
+                return Some((false, index));
             }
         }
-        let slots = match self.exactness {
-            Exactness::Same => old.stack.len().max(new.stack.len()),
-            Exactness::Relied | Exactness::Within => old.stack.len(),
-        };
-        (0..slots).all(|index| {
-            if self.exactness == Exactness::Relied && self.read >> index & 1 == 0 {
-                return true;
-            }
+        let mut slots = self.slots(old, new);
+        while slots != 0 {
+            let index = slots.trailing_zeros() as usize;
+            slots &= slots - 1;
             let precise = self.marks.slots >> index & 1 == 1;
-            self.slot(old.stack.slot(index), new.stack.slot(index), precise, ids)
-        })
+            if !self.slot(old.stack.slot(index), new.stack.slot(index), precise, ids) {
+                return Some((true, index));
+            }
+        }
+        None
     }
 
     fn register(&self, old: &Register, new: &Register, precise: bool, ids: &mut IdMap) -> bool {
@@ -214,12 +310,21 @@ impl Compare<'_> {
     }
 
     fn slot(&self, old: &Slot, new: &Slot, precise: bool, ids: &mut IdMap) -> bool {
+        // Most slots are alike.
+        if old.pattern() == new.pattern() {
+            if old.is_whole_spill() {
+                return self.register(&old.spilled, &new.spilled, precise, ids);
+            }
+            if old.is_plain() {
+                return true;
+            }
+        }
         let written = |byte: &Byte| *byte != Byte::Invalid;
         if old.bytes.iter().zip(&new.bytes).any(|(a, b)| written(a) && !written(b)) {
             self.mattered.set(true);
         }
         if let (Some(a), Some(b)) = (self.as_scalar(old), self.as_scalar(new)) {
-            return self.register(&a, &b, precise, ids);
+            return self.register(a, b, precise, ids);
         }
         let mut spilled = false;
         for (a, b) in old.bytes.iter().zip(&new.bytes) {
@@ -255,19 +360,24 @@ impl Compare<'_> {
     }
 
     /// A slot that reads as one 64-bit number.
-    fn as_scalar(&self, slot: &Slot) -> Option<Register> {
-        if slot.bytes == [Byte::Spill; 8] && slot.spilled.is_scalar() {
-            return Some(slot.spilled);
+    fn as_scalar<'a>(&self, slot: &'a Slot) -> Option<&'a Register> {
+        static UNKNOWN: Register = Register::unknown();
+        if slot.is_whole_spill() {
+            return slot.spilled.is_scalar().then_some(&slot.spilled);
         }
         let any = |byte: &Byte| *byte == Byte::Misc || (self.unwritten_is_any && *byte == Byte::Invalid);
-        (slot.bytes.contains(&Byte::Misc) && slot.bytes.iter().all(any)).then(Register::unknown)
+        (slot.bytes.contains(&Byte::Misc) && slot.bytes.iter().all(any)).then_some(&UNKNOWN)
     }
 }
 
 /// Equal up to ids.
 fn same(old: &Register, new: &Register, ids: &mut IdMap) -> bool {
-    let plain = |register: &Register| Register { id: 0, object: 0, owner: 0, ..*register };
-    plain(old) == plain(new)
+    old.kind == new.kind
+        && old.value == new.value
+        && old.off == new.off
+        && old.size == new.size
+        && old.nullable == new.nullable
+        && old.linked_delta == new.linked_delta
         && (if old.kind == Kind::Scalar {
             ids.agree_scalar(old.id, new.id)
         } else {
