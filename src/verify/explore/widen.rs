@@ -138,7 +138,7 @@ impl Verifier<'_> {
     }
 }
 
-/// Whether the new value was widened: it is not one of the old ones, but of the same kind.
+/// Whether the new register was changed: to one of the same kind that holds old and new values.
 fn widen_register(old: &Register, new: &mut Register, bounds: &[u64]) -> bool {
     let movable = match old.kind {
         Kind::Scalar => true,
@@ -168,7 +168,12 @@ fn widen_register(old: &Register, new: &mut Register, bounds: &[u64]) -> bool {
         let moved = Scalar::known(moved.cast_unsigned());
         value = semantics::alu(&mut AbstractScalar, AluOp::Add, Width::W64, value, moved);
     } else if value.is_subset_of(old.value) {
-        return false;
+        // A link that the last turn did not have would keep the states apart.
+        let linked = old.is_scalar() && new.id != 0 && (old.id == 0 || old.linked_delta != new.linked_delta);
+        if linked {
+            new.unlink();
+        }
+        return linked;
     }
     if old.is_scalar() {
         new.unlink();

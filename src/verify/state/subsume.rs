@@ -171,6 +171,8 @@ pub(crate) fn covers(
         if !compare(depth).place(a, b, is_slot, usize::from(index), ids) {
             return false;
         }
+        // It is compared once more.
+        ids.pairs.clear();
     }
     for depth in (0..old.frames.len()).rev() {
         let compare = compare(depth);
