@@ -21,7 +21,7 @@ use std::process::Command;
 use beelift::kernel::{KernelProgram, LoadOptions, LogLevel, MapSetOptions, create_maps};
 use beelift::link::{self, LinkOptions, Program};
 use beelift::runtime::environment::thread_time;
-use beelift::verify::{self, Options};
+use beelift::verify::{self, Options, Statistics};
 use beelift::{Object, ProgramType};
 
 use statistics::Quartiles;
@@ -119,11 +119,13 @@ fn generated() -> Subjects {
     let spills: String = (1..=8)
         .map(|slot| format!("*(u64 *)(r10 -{}) = r6\nr6 = *(u64 *)(r10 -{})\n", 8 * slot, 8 * slot))
         .collect();
-    let mut diamonds = numbers.to_owned();
-    for at in 0..10_000 {
-        let _ = writeln!(diamonds, "if r6 > {at} goto l{at}\nr7 += 1\nl{at}: r7 ^= {at}");
-    }
-    diamonds.push_str("r0 = 0\nexit\n");
+    let diamonds = |count: u32| {
+        let mut source = numbers.to_owned();
+        for at in 0..count {
+            let _ = writeln!(source, "if r6 > {at} goto l{at}\nr7 += 1\nl{at}: r7 ^= {at}");
+        }
+        source + "r0 = 0\nexit\n"
+    };
     // A path for each of 256 values, none of which is like another.
     let mut switch = format!("{numbers}r6 &= 255\nr9 = 0\n");
     for at in 0..255 {
@@ -131,27 +133,26 @@ fn generated() -> Subjects {
     }
     switch.push_str("goto join\n");
     for at in 0..255 {
-        let _ = writeln!(switch, "c{at}: r9 = {at}\ngoto join");
+        let _ = writeln!(switch, "c{at}: r9 = -{at}\ngoto join");
     }
-    switch.push_str("join: r8 = r10\nr8 -= r9\nr8 += -8\n*(u8 *)(r8 +0) = 1\n");
+    switch.push_str("join: r8 = r10\nr8 += r9\nr8 += -8\n*(u8 *)(r8 +0) = 1\n");
     for _ in 0..200 {
         switch.push_str("r7 += r9\nr7 ^= 3\n");
     }
     switch.push_str("r0 = 0\nexit\n");
-    // Twelve choices that a later access remembers: 4096 paths.
-    let mut choices = format!("{numbers}r9 = 0\n");
-    for bit in 0..12 {
-        let _ = writeln!(
-            choices,
-            "r8 = r6\nr8 &= {}\nif r8 == 0 goto n{bit}\nr9 += {}\nn{bit}: r7 += 1",
-            1 << bit,
-            1 << bit
-        );
-    }
-    for _ in 0..100 {
-        choices.push_str("r7 += r9\n");
-    }
-    choices.push_str("r9 >>= 4\nr8 = r10\nr8 -= r9\n*(u8 *)(r8 -1) = 1\nr0 = 0\nexit\n");
+    // Choices that a later access remembers.
+    let choices = |bits: u32| {
+        let mut source = format!("{numbers}r9 = 0\n");
+        for bit in 0..bits {
+            let _ = writeln!(
+                source,
+                "r8 = r6\nr8 &= {0}\nif r8 == 0 goto n{bit}\nr9 += {0}\nn{bit}: r7 += 1",
+                1 << bit
+            );
+        }
+        source.push_str(&"r7 += r9\n".repeat(100));
+        source + "r9 &= 255\nr9 = -r9\nr8 = r10\nr8 += r9\n*(u8 *)(r8 -1) = 1\nr0 = 0\nexit\n"
+    };
     let calls = format!(
         "{numbers}r8 = 0\nagain: r1 = r6\ncall one\nr8 += 1\nif r8 < 20000 goto again\nr0 = 0\nexit\none: r6 = r1\ncall two\nr0 += 1\nexit\ntwo: *(u64 *)(r10 -8) = r1\nr0 = *(u64 *)(r10 -8)\nr0 &= 7\nexit\n"
     );
@@ -163,9 +164,12 @@ fn generated() -> Subjects {
         subject("loop of 250,000 turns", &count(250_000, "")),
         subject("loop of 40,000 turns over spills", &count(40_000, &spills)),
         subject("loops of 300 x 300 turns", &nested),
-        subject("10,000 diamonds", &diamonds),
+        subject("8000 diamonds", &diamonds(8000)),
         subject("switch of 256 ways", &switch),
-        subject("4096 paths", &choices),
+        subject("4096 paths", &choices(12)),
+        subject("20,000 diamonds", &diamonds(20_000)),
+        subject("65,536 paths", &choices(16)),
+        subject("loop of 10,000,000 turns", &count(10_000_000, "")),
         subject("20,000 calls of two functions", &calls),
     ]
 }
@@ -207,23 +211,33 @@ impl Totals {
 
 fn measure(name: &str, program: &Program, rounds: usize, large: bool, totals: &mut Totals) -> Result<()> {
     let (mut micros, mut kernels) = (Vec::new(), Vec::new());
-    let (mut statistics, mut kernel_processed) = (None, 0);
+    let (mut statistics, mut kernel_processed) = (Ok(Statistics::default()), 0);
     for _ in 0..rounds.max(2) {
         let copy = program.clone();
         let start = thread_time();
         let verified = verify::verify(copy, &Options::default());
         micros.push((thread_time() - start).as_nanos() as f64 / 1e3);
-        statistics = verified.ok().map(|verified| verified.statistics());
+        statistics = verified.map(|verified| verified.statistics());
         if let Some((time, processed)) = kernel(program) {
             kernels.push(time);
             kernel_processed = processed;
         }
     }
-    let Some(statistics) = statistics else {
-        println!("{name:44} {:7} not accepted", program.insns.len());
-        return Ok(());
-    };
     let ours = Quartiles::of(&micros).lower;
+    let memory = || -> Result<String> {
+        let output = Command::new(std::env::current_exe()?).args(["--memory", name]).output()?;
+        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let statistics = match statistics {
+        Ok(statistics) => statistics,
+        Err(failure) => {
+            let kib = if large { memory()? } else { String::new() };
+            let why = failure.to_string();
+            let why = why.lines().next().unwrap_or_default();
+            println!("{name:44} {:7} refused in {ours:.0} us, {kib} KiB: {why}", program.insns.len());
+            return Ok(());
+        }
+    };
     totals.programs += 1;
     totals.processed += statistics.processed;
     totals.micros += ours;
@@ -246,8 +260,7 @@ fn measure(name: &str, program: &Program, rounds: usize, large: bool, totals: &m
         totals.faster += u32::from(ours <= kernel);
     }
     if large {
-        let output = Command::new(std::env::current_exe()?).args(["--memory", name]).output()?;
-        print!(" {:>8}", String::from_utf8_lossy(&output.stdout).trim());
+        print!(" {:>8}", memory()?);
     }
     println!();
     Ok(())
@@ -274,7 +287,7 @@ fn memory_of(name: &str) -> Result<()> {
     // The generated programs are gone by now: the peak starts anew.
     std::fs::write("/proc/self/clear_refs", "5")?;
     let before = status("VmRSS:")?;
-    let verified = verify::verify(program, &Options::default()).map_err(|failure| format!("{failure:?}"))?;
+    let verified = verify::verify(program, &Options::default());
     let peak = status("VmHWM:")?;
     drop(verified);
     println!("{}", peak.saturating_sub(before));
