@@ -38,15 +38,13 @@ impl Verifier<'_> {
         });
         for depth in 0..self.state.frames.len() {
             let protected = |slot: &Slot| slot.special.is_some_and(|special| special.in_rcu);
-            if self.state.frames[depth].stack.slots().iter().any(protected) {
-                for slot in self.state.frame_mut(depth).stack_mut().slots_mut() {
-                    if let Some(special) = &mut slot.special
-                        && special.in_rcu
-                    {
+            if self.state.frames[depth].stack.slots().any(protected) {
+                self.state.frame_mut(depth).stack_mut().change(protected, |slot| {
+                    if let Some(special) = &mut slot.special {
                         special.in_rcu = false;
                         special.stale = true;
                     }
-                }
+                });
             }
         }
     }

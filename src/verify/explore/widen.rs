@@ -157,7 +157,8 @@ fn widen_register(old: &Register, new: &mut Register, bounds: &[u64]) -> bool {
         | Kind::FlowKeys
         | Kind::Object(..)
         | Kind::Function(_)
-        | Kind::Arena => false,
+        | Kind::Arena
+        | Kind::Dynptr(_) => false,
     };
     if !movable || old.kind != new.kind || old.nullable || new.nullable {
         return false;

@@ -374,17 +374,12 @@ impl Compare {
 
 /// Equal up to ids.
 fn same(old: &Register, new: &Register, ids: &mut IdMap) -> bool {
-    old.kind == new.kind
-        && old.value == new.value
-        && old.off == new.off
-        && old.size == new.size
-        && old.nullable == new.nullable
-        && old.linked_delta == new.linked_delta
-        && (if old.kind == Kind::Scalar {
-            ids.agree_scalar(old.id, new.id)
-        } else {
-            ids.agree(old.id, new.id)
-        })
-        && ids.agree(old.object, new.object)
-        && ids.agree(old.owner, new.owner)
+    let Register { kind, nullable, linked_delta, off, id, object, owner, size, value } = *old;
+    let plain = kind == new.kind
+        && value == new.value
+        && (nullable, linked_delta, off, size) == (new.nullable, new.linked_delta, new.off, new.size);
+    let linked = |ids: &mut IdMap| {
+        if kind == Kind::Scalar { ids.agree_scalar(id, new.id) } else { ids.agree(id, new.id) }
+    };
+    plain && linked(ids) && ids.agree(object, new.object) && ids.agree(owner, new.owner)
 }
