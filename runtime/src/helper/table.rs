@@ -354,7 +354,7 @@ pub(super) fn proto_for(helper: &Helper, program_type: ProgramType) -> Proto {
     use ProgramType as P;
     let first = match (helper.id, program_type) {
         // get_cgroup_classid: of the running task where there is no packet.
-        (17, P::SchedCls | P::SchedAct | P::LwtIn | P::LwtOut | P::LwtXmit) => CTX,
+        (17, P::SchedCls | P::SchedAct | P::LwtIn | P::LwtOut | P::LwtXmit | P::LwtSeg6local) => CTX,
         (17, _) => ArgKind::None,
         // get_socket_cookie
         (46, P::Tracing | P::Syscall | P::SkReuseport) => BTF_SOCK0,
