@@ -8,7 +8,7 @@ use cranelift_codegen::{Context, FinalizedMachReloc, FinalizedRelocTarget};
 
 use super::code::{CompiledFunction, PcMapEntry, Reloc, RelocKind};
 use super::{CodegenError, Target, names};
-use crate::ir::Function;
+use crate::ir::{Function, Unsupported};
 use crate::isa::InsnId;
 
 /// Compiles what `lower` left in the context.
@@ -17,7 +17,13 @@ pub(super) fn function(
     target: &Target,
     context: &mut Context,
 ) -> Result<CompiledFunction, CodegenError> {
-    context.compile(&*target.isa, &mut ControlPlane::default()).map_err(|error| match &error.inner {
+    let isa = target.isa_for(function.blocks.len())?;
+    context.compile(&**isa, &mut ControlPlane::default()).map_err(|error| match &error.inner {
+        cranelift_codegen::CodegenError::CodeTooLarge
+        | cranelift_codegen::CodegenError::ImplLimitExceeded => {
+            let what = "a function of more code than Cranelift takes";
+            CodegenError::Unsupported(Unsupported { at: InsnId(0), what: what.into() })
+        }
         // The verifier's own text says only that there were errors.
         cranelift_codegen::CodegenError::Verifier(errors) => {
             backend(errors.0.first().map(ToString::to_string).unwrap_or_default().as_str())

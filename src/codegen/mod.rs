@@ -13,6 +13,8 @@ mod names;
 pub mod target;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_large;
 
 pub use code::{CompiledCode, CompiledFunction, PcMapEntry, Reloc, RelocKind, Stub, Symbol};
 pub use target::{OptLevel, Target};
@@ -21,7 +23,6 @@ use std::fmt::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::ir::{self, Module, Unsupported};
-use crate::isa::InsnId;
 use crate::verify::Verified;
 
 /// Why there is no code.
@@ -45,19 +46,11 @@ pub enum CodegenError {
     },
 }
 
-/// Most basic blocks of one function. Register allocation takes more than linear time on long chains of branches:
-/// 8,000 blocks took 4 s, 32,000 over a minute; programs of real projects stay far below.
-const MOST_BLOCKS: usize = 16_000;
-
 /// Compiles a module for a target.
 ///
 /// # Errors
-/// What the backend lacks, a function of too many branches, or a failure of Cranelift.
+/// A function that is too large for Cranelift, or a failure of Cranelift.
 pub fn compile(module: &Module, target: &Target) -> Result<CompiledCode, CodegenError> {
-    if module.functions.iter().any(|function| function.blocks.len() > MOST_BLOCKS) {
-        let what = "a function of more than 16,000 basic blocks";
-        return Err(Unsupported { at: InsnId(0), what: what.into() }.into());
-    }
     contained(|| {
         let mut context = target.take_context();
         let mut functions = Vec::with_capacity(module.functions.len());

@@ -1,7 +1,7 @@
 //! The machine to compile for: Cranelift's `TargetIsa`, built once and shared.
 #![forbid(unsafe_code)]
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use cranelift_codegen::Context;
 use cranelift_codegen::isa::{self, LookupError, OwnedTargetIsa};
@@ -14,10 +14,27 @@ use super::CodegenError;
 #[derive(Clone)]
 pub struct Target {
     pub(crate) isa: OwnedTargetIsa,
+    machine: Arc<Machine>,
+    /// The same machine for functions that `isa` would take too long for: with more than [`FEW`] and [`MANY`] blocks.
+    larger: Arc<[OnceLock<OwnedTargetIsa>; 2]>,
     /// Whether helpers, maps and stubs lie near the code, as in one executable.
     pub(super) near: bool,
     /// Cranelift's work space, reused: building it anew costs more than compiling a small program.
     contexts: Arc<Mutex<Vec<Context>>>,
+}
+
+/// Up to so many basic blocks a function is optimised. Beyond, Cranelift's optimiser makes long chains of branches slow
+/// to allocate registers for: 2,700 blocks took eight times as long as without it, and ran no faster.
+const FEW: usize = 2_000;
+/// Up to so many blocks registers are allocated well. That takes more than linear time in the number of blocks (5,300
+/// in a chain take twenty times as long as 1,300); the allocator in one pass is linear, and its code two to
+/// three times as slow.
+const MANY: usize = 4_000;
+
+/// Which machine to compile for, by name.
+enum Machine {
+    Host,
+    Named { triple: Triple, features: Vec<String> },
 }
 
 /// How much work Cranelift puts into the code.
@@ -44,12 +61,7 @@ impl Target {
     /// # Errors
     /// Cranelift does not support the machine.
     pub fn host_with(level: OptLevel) -> Result<Self, CodegenError> {
-        let mut builder = cranelift_native::builder()
-            .map_err(|message| CodegenError::Target { what: message.to_owned() })?;
-        guard_branches(&mut builder);
-        let isa =
-            builder.finish(flags(level)).map_err(|error| CodegenError::Target { what: error.to_string() })?;
-        Ok(Self { isa, near: false, contexts: Arc::default() })
+        Self::new(Machine::Host, flags(level), false)
     }
 
     /// A machine by its triple (`aarch64-unknown-linux-gnu`, `x86_64-unknown-linux-gnu`), for code that is linked into
@@ -66,29 +78,28 @@ impl Target {
             let known = "x86_64-unknown-linux-gnu and aarch64-unknown-linux-gnu";
             return Err(unknown(format!("`{name}` is not one of {known}")));
         }
-        let mut builder = isa::lookup(triple).map_err(|error| match error {
-            LookupError::SupportDisabled => {
-                unknown(format!("`{name}` is left out of this build (feature `all-targets`)"))
-            }
-            LookupError::Unsupported => unknown(format!("`{name}`")),
-        })?;
-        guard_branches(&mut builder);
-        for &feature in features {
-            let plain = feature.starts_with("has_") || feature.starts_with("sign_");
-            if !plain || builder.enable(feature).is_err() {
-                let known: Vec<&str> = builder
-                    .iter()
-                    .map(|setting| setting.name)
-                    .filter(|name| name.starts_with("has_"))
-                    .collect();
-                let known = known.join(", ");
-                return Err(unknown(format!("no CPU feature `{feature}` there; known are {known}")));
-            }
+        let features = features.iter().map(|&feature| feature.to_owned()).collect();
+        Self::new(Machine::Named { triple, features }, flags(OptLevel::Speed), true)
+    }
+
+    fn new(machine: Machine, flags: settings::Flags, near: bool) -> Result<Self, CodegenError> {
+        let isa = machine.isa(flags)?;
+        let (machine, larger) = (Arc::new(machine), Arc::default());
+        Ok(Self { isa, machine, larger, near, contexts: Arc::default() })
+    }
+
+    /// What a function of so many basic blocks is compiled with.
+    pub(super) fn isa_for(&self, blocks: usize) -> Result<&OwnedTargetIsa, CodegenError> {
+        let (place, allocator) = match blocks {
+            ..=FEW => return Ok(&self.isa),
+            ..=MANY => (&self.larger[0], "backtracking"),
+            _ => (&self.larger[1], "single_pass"),
+        };
+        if let Some(isa) = place.get() {
+            return Ok(isa);
         }
-        let isa = builder
-            .finish(flags(OptLevel::Speed))
-            .map_err(|error| CodegenError::Target { what: error.to_string() })?;
-        Ok(Self { isa, near: true, contexts: Arc::default() })
+        let isa = self.machine.isa(flags_with(OptLevel::None, allocator))?;
+        Ok(place.get_or_init(|| isa))
     }
 
     /// Whether the target is an aarch64 machine.
@@ -119,6 +130,40 @@ impl std::fmt::Debug for Target {
     }
 }
 
+impl Machine {
+    fn isa(&self, flags: settings::Flags) -> Result<OwnedTargetIsa, CodegenError> {
+        let unknown = |what: String| CodegenError::Target { what };
+        let mut builder = match self {
+            Self::Host => cranelift_native::builder().map_err(|message| unknown(message.to_owned()))?,
+            Self::Named { triple, .. } => isa::lookup(triple.clone()).map_err(|error| match error {
+                LookupError::SupportDisabled => {
+                    unknown(format!("`{triple}` is left out of this build (feature `all-targets`)"))
+                }
+                LookupError::Unsupported => unknown(format!("`{triple}`")),
+            })?,
+        };
+        guard_branches(&mut builder);
+        if let Self::Named { features, .. } = self {
+            for feature in features {
+                enable(&mut builder, feature)?;
+            }
+        }
+        builder.finish(flags).map_err(|error| unknown(error.to_string()))
+    }
+}
+
+/// Lets code use a feature of the CPU.
+fn enable(builder: &mut isa::Builder, feature: &str) -> Result<(), CodegenError> {
+    let plain = feature.starts_with("has_") || feature.starts_with("sign_");
+    if plain && builder.enable(feature).is_ok() {
+        return Ok(());
+    }
+    let known: Vec<&str> =
+        builder.iter().map(|setting| setting.name).filter(|name| name.starts_with("has_")).collect();
+    let known = known.join(", ");
+    Err(CodegenError::Target { what: format!("no CPU feature `{feature}` there; known are {known}") })
+}
+
 /// Marks where indirect branches may land (aarch64 BTI); older machines take the marks for no-ops.
 fn guard_branches(builder: &mut isa::Builder) {
     if matches!(builder.triple().architecture, Architecture::Aarch64(_)) {
@@ -127,6 +172,10 @@ fn guard_branches(builder: &mut isa::Builder) {
 }
 
 fn flags(level: OptLevel) -> settings::Flags {
+    flags_with(level, "backtracking")
+}
+
+fn flags_with(level: OptLevel, allocator: &str) -> settings::Flags {
     let mut flags = settings::builder();
     let mut set = |name: &str, value: &str| {
         flags.set(name, value).expect("a setting of the pinned Cranelift version");
@@ -138,6 +187,7 @@ fn flags(level: OptLevel) -> settings::Flags {
             OptLevel::Speed => "speed",
         },
     );
+    set("regalloc_algorithm", allocator);
     // Required by `return_call` on x86-64, and what profilers walk.
     set("preserve_frame_pointers", "true");
     // +75% compile time; a wrong program of ours shows in tests.

@@ -44,7 +44,7 @@ const EDGES: [u64; 26] = [
 ];
 
 /// A program of the type `memory` whose loads and stores all go to its buffer.
-fn verified(insns: Vec<Insn>) -> Verified {
+pub(super) fn verified(insns: Vec<Insn>) -> Verified {
     let count = insns.len();
     let end = InsnId(u32::try_from(count).expect("small"));
     let access = insns
@@ -97,7 +97,7 @@ fn verified(insns: Vec<Insn>) -> Verified {
     Verified::assume(program, facts)
 }
 
-fn load(dst: u8, off: i16) -> Insn {
+pub(super) fn load(dst: u8, off: i16) -> Insn {
     let dst = Reg::new(dst).expect("a register");
     Insn::Load { size: Size::DW, sign: Sign::Zero, dst, base: Reg::R1, off }
 }
@@ -137,7 +137,7 @@ fn run(verified: Verified, options: Options, fuel: u64) -> Result<u64, (TrapKind
     testing::run(&testing::load(code, &|_| None), &mut [0; 64], fuel)
 }
 
-fn run_through(verified: Verified) -> super::CompiledCode {
+pub(super) fn run_through(verified: Verified) -> super::CompiledCode {
     let module = ir::build(&verified, Options::default()).expect("supported");
     compile(&module, &Target::host().expect("a host")).expect("compiles")
 }
@@ -221,7 +221,7 @@ fn byte_orders_are_those_of_the_u64_machine() {
     }
 }
 
-fn alu(op: AluOp, dst: Reg, src: Operand) -> Insn {
+pub(super) fn alu(op: AluOp, dst: Reg, src: Operand) -> Insn {
     Insn::Alu { op, width: Width::W64, dst, src }
 }
 
