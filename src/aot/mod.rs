@@ -24,11 +24,18 @@ pub const RUNTIME_SOURCE: &str = include_str!("c/beelift.c");
 
 /// Helpers that the C runtime implements, by number.
 pub const HELPERS: &[u32] =
-    &[1, 2, 3, 5, 6, 7, 8, 28, 42, 44, 54, 65, 118, 125, 160, 188, 189, 190, 195, 208];
+    &[1, 2, 3, 5, 6, 7, 8, 28, 42, 44, 51, 54, 65, 118, 125, 160, 188, 189, 190, 195, 208];
 
 /// Kinds of maps that the C runtime implements.
-pub const MAPS: &[MapKind] =
-    &[MapKind::Array, MapKind::PercpuArray, MapKind::Hash, MapKind::PercpuHash, MapKind::LruHash];
+pub const MAPS: &[MapKind] = &[
+    MapKind::Array,
+    MapKind::PercpuArray,
+    MapKind::Hash,
+    MapKind::PercpuHash,
+    MapKind::LruHash,
+    MapKind::LpmTrie,
+    MapKind::Devmap,
+];
 
 /// Most bytes of code in one object: all of it must reach its helpers by near calls.
 pub const MAX_CODE: u64 = 32 << 20;

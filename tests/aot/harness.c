@@ -1,5 +1,6 @@
 /* Runs an XDP program over packets and prints what became of them, then its maps.
- * stdin: packets, each as a 32-bit length and its bytes. Compiled with -DPROGRAM=name -DHEADER="name.h". */
+ * stdin: packets, each as a 32-bit length and its bytes. Arguments: elements to put into maps first, each as the
+ * map's name, key and value in hexadecimal. Compiled with -DPROGRAM=name -DHEADER="name.h". */
 #include HEADER
 
 #include <stdio.h>
@@ -30,7 +31,25 @@ static void hex(const void *bytes, size_t size)
 		printf("%02x", ((const unsigned char *)bytes)[i]);
 }
 
-int main(void)
+static void bytes_of(const char *text, unsigned char *to)
+{
+	for (unsigned byte; sscanf(text, "%2x", &byte) == 1; text += 2)
+		*to++ = (unsigned char)byte;
+}
+
+static int put(const struct beelift_program *program, char **words)
+{
+	unsigned char key[512], value[512];
+
+	bytes_of(words[1], key);
+	bytes_of(words[2], value);
+	for (uint32_t i = 0; i < program->map_count; i++)
+		if (!strcmp(program->maps[i]->name, words[0]))
+			return beelift_map_update(program->maps[i], 0, key, value, 0);
+	return -1;
+}
+
+int main(int count, char **words)
 {
 	static unsigned char buffer[ROOM];
 	const struct beelift_program *program = &DESCRIPTOR(PROGRAM);
@@ -40,6 +59,9 @@ int main(void)
 
 	if (beelift_init(program))
 		return 1;
+	for (int i = 1; i + 2 < count; i += 3)
+		if (put(program, words + i))
+			return 3;
 	beelift_run_begin(&run, 0);
 	run.clock = clock_of;
 	run.random = random_of;

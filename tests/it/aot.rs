@@ -1,42 +1,42 @@
 //! Programs compiled ahead of time for both architectures, linked with the C runtime and a C harness: they give the
-//! interpreter's results on the packets of the capture.
+//! interpreter's and the kernel's results on the packets of the capture.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use beelift::engine::{Element, Input};
+use beelift::engine::{Content, Element, Fill, Input};
 use beelift::{Choice, Engine, FixedEnvironment, Object};
 
-use crate::examples::frames;
+use crate::examples::{elements, frames};
 
 /// An architecture: how C is compiled for it and how its programs run here.
-struct Machine {
-    triple: &'static str,
-    compiler: &'static [&'static str],
-    runner: &'static [&'static str],
+pub(crate) struct Machine {
+    pub(crate) triple: &'static str,
+    pub(crate) compiler: &'static [&'static str],
+    pub(crate) runner: &'static [&'static str],
 }
 
 const X86_64: Machine = Machine { triple: "x86_64-unknown-linux-gnu", compiler: &["gcc"], runner: &["env"] };
 /// Position-independent, as most systems link by default.
 const X86_64_PIE: Machine = Machine { compiler: &["gcc", "-fPIE", "-pie"], ..X86_64 };
-const AARCH64: Machine = Machine {
+pub(crate) const AARCH64: Machine = Machine {
     triple: "aarch64-unknown-linux-gnu",
     compiler: &["aarch64-linux-gnu-gcc", "-static"],
     runner: &["qemu-aarch64"],
 };
 
-fn root() -> &'static Path {
+pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// Whether a tool starts; otherwise says that the test is skipped.
-fn has(tool: &str, test: &str) -> bool {
+pub(crate) fn has(tool: &str, test: &str) -> bool {
     let found = Command::new(tool).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
     if found.is_ok_and(|status| status.success()) {
         return true;
     }
-    let _ = writeln!(std::io::stderr(), "SKIPPED: {test}: {tool} is not installed");
+    crate::require::skip(&format!("{test}: {tool} is not installed"));
     false
 }
 
@@ -45,23 +45,31 @@ fn beelift(args: &[&str]) -> std::process::Output {
     command.args(args).current_dir(root()).output().expect("the tool was built")
 }
 
-fn scratch(name: &str) -> PathBuf {
+pub(crate) fn scratch(name: &str) -> PathBuf {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("aot-{name}"));
     std::fs::create_dir_all(&path).expect("a folder of the build");
     path
 }
 
-/// What the harness should print for the packets of the capture.
-fn expected(object: &str, name: &str) -> Vec<String> {
+/// What is put into maps before the packets: the rules of the examples, and where the balancer sends to.
+fn rules(name: &str) -> Vec<Fill> {
+    let port = |at: u8| Fill::value("ports", &[at, 0, 0, 0], &[1, 0, 0, 0]);
+    if name == "balancer" { vec![port(0), port(2)] } else { elements(name) }
+}
+
+/// What the harness should print for the packets of the capture. The kernel runs on any CPU, so its values of per-CPU maps
+/// are left out.
+fn expected(object: &str, name: &str, backend: Choice) -> Vec<String> {
     let object = Object::parse(&std::fs::read(root().join(object)).expect("an object")).expect("parses");
     let engine = Engine::builder()
-        .backend(Choice::Interpreter)
+        .backend(backend)
         .environment(std::sync::Arc::new(FixedEnvironment::default()))
         .deterministic(true)
         .build()
         .expect("an engine");
     let loaded = engine.load(&object).expect("loads");
     let program = loaded.program(name).expect("the program");
+    loaded.fill(&rules(name)).expect("the maps take it");
     let mut lines: Vec<String> = frames()
         .iter()
         .map(|input: &Input| {
@@ -74,6 +82,7 @@ fn expected(object: &str, name: &str) -> Vec<String> {
         for (key, element) in map.elements().expect("a map with elements") {
             let value = match &element {
                 Element::Value(value) => value,
+                Element::PerCpu(_) if backend == Choice::Kernel => continue,
                 Element::PerCpu(values) => &values[0],
             };
             maps.push(format!("{} {} {}", map.def().name, hex(&key), hex(value)));
@@ -84,12 +93,12 @@ fn expected(object: &str, name: &str) -> Vec<String> {
     lines
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[track_caller]
-fn run(command: &mut Command, input: &[u8]) -> String {
+pub(crate) fn run(command: &mut Command, input: &[u8]) -> String {
     let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -105,6 +114,11 @@ fn run(command: &mut Command, input: &[u8]) -> String {
     assert!(output.status.success(), "{command:?}: {} {stderr}", output.status);
     assert!(stderr.is_empty(), "{command:?}: {stderr}");
     String::from_utf8(output.stdout).expect("text")
+}
+
+/// Which map a line of the output is about, if any.
+fn map_of(line: &str) -> &str {
+    line.split(' ').next().unwrap_or_default()
 }
 
 /// Compiles, links and runs a program, and compares with the interpreter.
@@ -142,36 +156,69 @@ fn agrees(machine: &Machine, label: &str, object: &str, name: &str) {
     }
     let mut runner = Command::new(machine.runner[0]);
     runner.args(&machine.runner[1..]).arg(&program);
+    for Fill { map, key, content } in rules(name) {
+        let Content::Element(Element::Value(value)) = content else { unreachable!("plain values") };
+        runner.args([map, hex(&key), hex(&value)]);
+    }
     let printed = run(&mut runner, &packets);
     let (mut maps, mut lines): (Vec<&str>, Vec<&str>) =
         printed.lines().partition(|line| !line.starts_with("0 "));
     maps.sort_unstable();
     lines.extend(maps);
-    let expected = expected(object, name);
-    for (index, (got, wanted)) in lines.iter().zip(&expected).enumerate() {
-        assert_eq!(got, wanted, "{test}: line {index}");
+    // The interpreter first: it sees all lines.
+    let mut backends = vec![Choice::Interpreter];
+    if crate::require::kernel(&test) {
+        backends.push(Choice::Kernel);
     }
-    assert_eq!(lines.len(), expected.len(), "{test}");
+    for backend in backends {
+        let expected = expected(object, name, backend);
+        if backend == Choice::Kernel {
+            lines.retain(|line| expected.iter().any(|wanted| map_of(wanted) == map_of(line)));
+        }
+        for (index, (got, wanted)) in lines.iter().zip(&expected).enumerate() {
+            assert_eq!(got, wanted, "{test}: line {index} of {backend:?}");
+        }
+        assert_eq!(lines.len(), expected.len(), "{test}: lines of {backend:?}");
+    }
 }
 
 const TALLY: &str = "tests/aot/tally.bpf.o";
-const RATELIMIT: &str = "examples/ratelimit.bpf.o";
+const EXAMPLES: [(&str, &str); 3] = [
+    ("examples/ratelimit.bpf.o", "ratelimit"),
+    ("examples/firewall.bpf.o", "firewall"),
+    ("examples/balancer.bpf.o", "balancer"),
+];
+
+/// Whether this build has code for a machine; otherwise says that the test is skipped.
+fn compiles_for(machine: &Machine) -> bool {
+    let built = cfg!(feature = "all-targets") || machine.triple.starts_with(std::env::consts::ARCH);
+    if !built {
+        crate::require::skip(&format!("ahead of time for {}: built without `all-targets`", machine.triple));
+    }
+    built
+}
 
 #[test]
 fn x86_64_objects_give_the_interpreters_results() {
+    if !compiles_for(&X86_64) {
+        return;
+    }
     agrees(&X86_64, "x86_64", TALLY, "tally");
-    agrees(&X86_64, "x86_64", RATELIMIT, "ratelimit");
+    for (object, name) in EXAMPLES {
+        agrees(&X86_64, "x86_64", object, name);
+    }
     agrees(&X86_64_PIE, "x86_64-pie", TALLY, "tally");
 }
 
 #[test]
 fn aarch64_objects_give_the_interpreters_results() {
-    if !cfg!(feature = "all-targets") && cfg!(not(target_arch = "aarch64")) {
-        let _ = writeln!(std::io::stderr(), "SKIPPED: aarch64 ahead of time: built without `all-targets`");
+    if !compiles_for(&AARCH64) {
         return;
     }
     agrees(&AARCH64, "aarch64", TALLY, "tally");
-    agrees(&AARCH64, "aarch64", RATELIMIT, "ratelimit");
+    for (object, name) in EXAMPLES {
+        agrees(&AARCH64, "aarch64", object, name);
+    }
 }
 
 #[track_caller]
@@ -186,35 +233,40 @@ fn refuses(args: &[&str], status: i32, says: &str) {
 
 #[test]
 fn what_cannot_be_compiled_ahead_is_named() {
-    refuses(&["examples/firewall.bpf.o"], 5, "lpm_trie");
+    let queue = scratch("queue").join("queue.s");
+    let text = ".map waiting queue key=0 value=4 entries=4\n*(u32 *)(r10 -4) = 1\nr1 = map[waiting] ll\n\
+                r2 = r10\nr2 += -4\nr3 = 0\ncall 87\nexit\n";
+    std::fs::write(&queue, text).expect("a scratch file");
+    let queue = queue.to_str().expect("text");
+    refuses(&[queue, "--type", "xdp"], 5, "bpf_map_push_elem");
+    refuses(&[queue, "--type", "xdp", "--external", "bpf_map_push_elem"], 5, "maps of type queue");
     refuses(&["examples/flowmon.bpf.o"], 5, "ring");
     refuses(&[TALLY, "--target", "riscv64gc-unknown-linux-gnu"], 5, "riscv64");
     refuses(&[TALLY, "--target", "aarch64-apple-darwin"], 5, "aarch64-apple-darwin");
     refuses(&[TALLY, "--target", "nonsense"], 5, "nonsense");
-    let x86 = ["--target", "x86_64-unknown-linux-gnu"];
-    refuses(&[&[TALLY, "--cpu-feature", "has_lse"], x86.as_slice()].concat(), 5, "has_lse");
-    refuses(&[&[TALLY, "--cpus", "0"], x86.as_slice()].concat(), 2, "CPU slots");
-    refuses(&[&[TALLY, "-p", "nothing"], x86.as_slice()].concat(), 1, "nothing");
+    let foreign = if cfg!(target_arch = "x86_64") { AARCH64.triple } else { X86_64.triple };
+    if !cfg!(feature = "all-targets") {
+        refuses(&[TALLY, "--target", foreign], 5, "`all-targets`");
+    }
+    let unknown = if cfg!(target_arch = "x86_64") { "has_lse" } else { "has_bmi2" };
+    refuses(&[TALLY, "--cpu-feature", unknown], 5, unknown);
+    refuses(&[TALLY, "--cpu-feature", "use_bti"], 5, "use_bti");
+    refuses(&[TALLY, "--cpus", "0"], 2, "CPU slots");
+    refuses(&[TALLY, "-p", "nothing"], 1, "nothing");
     // 4096 slots of a per-CPU array would be far out of reach.
     let large = scratch("large").join("large.s");
     let text = ".map big percpu_array key=4 value=4096 entries=1024\n\
                 *(u32 *)(r10 -4) = 0\nr1 = map[big] ll\nr2 = r10\nr2 += -4\ncall 1\nif r0 == 0 goto +1\nr0 = *(u64 *)(r0 +0)\nexit\n";
     std::fs::write(&large, text).expect("a scratch file");
     let large = large.to_str().expect("text");
-    refuses(&[&[large, "--type", "xdp", "--cpus", "4096"], x86.as_slice()].concat(), 1, "values of arrays");
+    refuses(&[large, "--type", "xdp", "--cpus", "4096"], 1, "values of arrays");
     let redirect = scratch("redirect").join("redirect.s");
     std::fs::write(&redirect, "r1 = 1\nr2 = 0\ncall 23\nexit\n").expect("a scratch file");
     let redirect = redirect.to_str().expect("text");
-    refuses(&[&[redirect, "--type", "xdp"], x86.as_slice()].concat(), 5, "bpf_redirect");
+    refuses(&[redirect, "--type", "xdp"], 5, "bpf_redirect");
     let output = scratch("external").join("x.o");
     let output = output.to_str().expect("text");
-    let made = beelift(
-        &[
-            &["compile", redirect, "--type", "xdp", "--external", "bpf_redirect", "-o", output],
-            x86.as_slice(),
-        ]
-        .concat(),
-    );
+    let made = beelift(&["compile", redirect, "--type", "xdp", "--external", "bpf_redirect", "-o", output]);
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     let header = std::fs::read_to_string(Path::new(output).with_extension("h")).expect("a header");
     assert!(header.lines().any(|line| line.contains("beelift_bpf_redirect") && line.ends_with("yours")));

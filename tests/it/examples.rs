@@ -33,7 +33,7 @@ pub(crate) fn frames() -> Vec<Input> {
 }
 
 /// Rules that make the branches reachable which an empty map leaves out.
-fn elements(example: &str) -> Vec<Fill> {
+pub(crate) fn elements(example: &str) -> Vec<Fill> {
     match example {
         "firewall" => vec![
             Fill::value("services", &[0, 80, 6, 0], &[0, 0, 0, 0]),

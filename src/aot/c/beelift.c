@@ -11,9 +11,11 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { HASH = 1, ARRAY = 2, PERCPU_HASH = 5, PERCPU_ARRAY = 6, LRU_HASH = 9 };
+enum { HASH = 1, ARRAY = 2, PERCPU_HASH = 5, PERCPU_ARRAY = 6, LRU_HASH = 9, LPM_TRIE = 11, DEVMAP = 14 };
 enum { NOEXIST = 1, EXIST = 2 };
 #define NIL UINT32_MAX
+/* Of an lpm_trie: a length and 2048 bits. */
+enum { LONGEST_KEY = 4 + 256 };
 
 /* ---- runs ---- */
 
@@ -48,6 +50,7 @@ int beelift_run_program(const struct beelift_program *program, struct beelift_ru
 	run->trap = 0;
 	run->trap_insn = 0;
 	run->tail_calls = 0;
+	run->redirect_map = NULL;
 	run->context = (uintptr_t)context;
 	run->saved_sp = (uintptr_t)&back;
 	run->trap_exit = beelift_trap_exit;
@@ -79,6 +82,7 @@ struct table {
 	uint32_t newest, oldest; /* ends of the list by use, lru_hash only */
 	size_t stride, key_room;
 	char *elements;
+	uint32_t *lengths; /* lpm_trie: how many elements have a prefix of that length */
 	uint32_t heads[];
 };
 
@@ -86,7 +90,7 @@ struct element {
 	uint32_t next; /* in its chain, or free */
 	uint32_t newer, older;
 	uint32_t used;
-	/* key, padded to 8; value, or one for each CPU slot, padded to 8 */
+	/* key, padded to 8; for lpm_trie once more, as it was given; value, or one for each CPU slot, padded to 8 */
 };
 
 static size_t padded(size_t size)
@@ -102,6 +106,12 @@ static struct element *at(const struct table *table, uint32_t index)
 static char *key_of(const struct table *table, uint32_t index)
 {
 	return (char *)(at(table, index) + 1);
+}
+
+/* Programs find elements of an lpm_trie by the bits that count; walks show keys as they were given. */
+static char *given_key(const struct beelift_map *map, const struct table *table, uint32_t index)
+{
+	return key_of(table, index) + (map->kind == LPM_TRIE ? padded(map->key_size) : 0);
 }
 
 static char *value_of(const struct beelift_map *map, const struct table *table, uint32_t cpu, uint32_t index)
@@ -136,6 +146,12 @@ static uint32_t bucket_of(const struct table *table, const void *key, size_t siz
 	return (uint32_t)(hash ^ hash >> 16) & table->mask;
 }
 
+/* Bits of the longest prefix of an lpm_trie. */
+static uint32_t longest_prefix(const struct beelift_map *map)
+{
+	return 8 * (map->key_size - (uint32_t)sizeof(uint32_t));
+}
+
 static int make_table(struct beelift_map *map)
 {
 	uint32_t buckets = 1;
@@ -151,9 +167,15 @@ static int make_table(struct beelift_map *map)
 		values *= map->cpus;
 	table->mask = buckets - 1;
 	table->key_room = padded(map->key_size);
+	if (map->kind == LPM_TRIE) {
+		table->key_room *= 2;
+		table->lengths = calloc(longest_prefix(map) + 1, sizeof *table->lengths);
+	}
 	table->stride = sizeof(struct element) + table->key_room + values;
 	table->elements = calloc(map->max_entries, table->stride);
-	if (!table->elements || getentropy(&table->seed, sizeof table->seed)) {
+	if (!table->elements || (map->kind == LPM_TRIE && !table->lengths) ||
+	    getentropy(&table->seed, sizeof table->seed)) {
+		free(table->lengths);
 		free(table->elements);
 		free(table);
 		return -ENOMEM;
@@ -182,8 +204,13 @@ int beelift_init(const struct beelift_program *program)
 		case HASH:
 		case PERCPU_HASH:
 		case LRU_HASH:
+		case LPM_TRIE:
 			if (!map->table)
 				error = make_table(map);
+			break;
+		case DEVMAP:
+			if (!map->table && !(map->table = calloc(map->max_entries, sizeof(uint64_t))))
+				error = -ENOMEM;
 			break;
 		default:
 			error = -ENOTSUP;
@@ -250,8 +277,52 @@ static void drop(const struct beelift_map *map, struct table *table, uint32_t *l
 	element->used = 0;
 	element->next = table->free;
 	table->free = index;
+	if (map->kind == LPM_TRIE)
+		table->lengths[index_of(key_of(table, index))]--;
 	if (map->kind == LRU_HASH)
 		leave_list(table, index);
+}
+
+/* The key of an lpm_trie with only `length` bits of its data: what its elements are found by. */
+static void masked(const struct beelift_map *map, const void *key, uint32_t length, unsigned char *to)
+{
+	uint32_t whole = sizeof length + length / 8;
+
+	memset(to, 0, map->key_size);
+	memcpy(to, key, whole);
+	if (length % 8)
+		to[whole] = ((const unsigned char *)key)[whole] & (unsigned char)(0xff00 >> length % 8);
+	memcpy(to, &length, sizeof length);
+}
+
+/* The element with the longest prefix of a key: tries the lengths that elements have. The table is locked. */
+static uint32_t find_prefix(const struct beelift_map *map, struct table *table, const void *key)
+{
+	unsigned char prefix[LONGEST_KEY];
+	uint32_t length = index_of(key), *link;
+
+	if (length > longest_prefix(map))
+		return NIL;
+	for (;; length--) {
+		if (table->lengths[length]) {
+			uint32_t index;
+
+			masked(map, key, length, prefix);
+			index = find(map, table, prefix, &link);
+			if (index != NIL)
+				return index;
+		}
+		if (!length)
+			return NIL;
+	}
+}
+
+/* A slot of a devmap: an interface, 0 in an empty one. */
+static uint32_t *device(const struct beelift_map *map, const void *key)
+{
+	uint32_t index = index_of(key);
+
+	return map->table && index < map->max_entries ? (uint32_t *)map->table + 2 * (size_t)index : NULL;
 }
 
 void *beelift_map_lookup(struct beelift_map *map, uint32_t cpu, const void *key)
@@ -263,8 +334,13 @@ void *beelift_map_lookup(struct beelift_map *map, uint32_t cpu, const void *key)
 		return array_value(map, cpu, index_of(key));
 	if (!table || cpu >= map->cpus)
 		return NULL;
+	if (map->kind == DEVMAP) {
+		uint32_t *slot = device(map, key);
+
+		return slot && *slot ? slot : NULL;
+	}
 	lock(table);
-	index = find(map, table, key, &link);
+	index = map->kind == LPM_TRIE ? find_prefix(map, table, key) : find(map, table, key, &link);
 	if (index != NIL && map->kind == LRU_HASH) {
 		leave_list(table, index);
 		enter_list(table, index);
@@ -276,11 +352,20 @@ void *beelift_map_lookup(struct beelift_map *map, uint32_t cpu, const void *key)
 static int update_locked(struct beelift_map *map, struct table *table, uint32_t cpu, const void *key,
 			 const void *value, uint64_t flags)
 {
-	uint32_t *link, index = find(map, table, key, &link);
+	uint32_t *link, index;
+	unsigned char prefix[LONGEST_KEY];
+	const void *given = key;
 
+	if (map->kind == LPM_TRIE) {
+		masked(map, key, index_of(key), prefix);
+		key = prefix;
+	}
+	index = find(map, table, key, &link);
 	if (index != NIL) {
 		if (flags == NOEXIST)
 			return -EEXIST;
+		if (map->kind == LPM_TRIE)
+			memcpy(given_key(map, table, index), given, map->key_size);
 		memcpy(value_of(map, table, cpu, index), value, map->value_size);
 		if (map->kind == LRU_HASH) {
 			leave_list(table, index);
@@ -292,13 +377,17 @@ static int update_locked(struct beelift_map *map, struct table *table, uint32_t 
 		return -ENOENT;
 	if (table->free == NIL) {
 		if (map->kind != LRU_HASH)
-			return -E2BIG;
+			return map->kind == LPM_TRIE ? -ENOSPC : -E2BIG;
 		find(map, table, key_of(table, table->oldest), &link);
 		drop(map, table, link);
 	}
 	index = table->free;
 	table->free = at(table, index)->next;
 	memcpy(key_of(table, index), key, map->key_size);
+	if (map->kind == LPM_TRIE) {
+		memcpy(given_key(map, table, index), given, map->key_size);
+		table->lengths[index_of(key)]++;
+	}
 	if (map->kind == PERCPU_HASH)
 		memset(value_of(map, table, 0, index), 0, padded(map->value_size) * map->cpus);
 	memcpy(value_of(map, table, cpu, index), value, map->value_size);
@@ -330,6 +419,18 @@ int beelift_map_update(struct beelift_map *map, uint32_t cpu, const void *key, c
 	}
 	if (!table)
 		return -ENOENT;
+	if (map->kind == DEVMAP) {
+		uint32_t *slot = device(map, key);
+
+		if (!slot)
+			return -E2BIG;
+		if (flags == NOEXIST)
+			return -EEXIST;
+		memcpy(slot, value, sizeof *slot);
+		return 0;
+	}
+	if (map->kind == LPM_TRIE && index_of(key) > longest_prefix(map))
+		return -EINVAL;
 	lock(table);
 	error = update_locked(map, table, cpu, key, value, flags);
 	unlock(table);
@@ -339,6 +440,7 @@ int beelift_map_update(struct beelift_map *map, uint32_t cpu, const void *key, c
 int beelift_map_delete(struct beelift_map *map, const void *key)
 {
 	struct table *table = map->table;
+	unsigned char prefix[LONGEST_KEY];
 	uint32_t *link;
 	int error = -ENOENT;
 
@@ -346,6 +448,20 @@ int beelift_map_delete(struct beelift_map *map, const void *key)
 		return -EINVAL;
 	if (!table)
 		return -ENOENT;
+	if (map->kind == DEVMAP) {
+		uint32_t *slot = device(map, key);
+
+		if (!slot)
+			return -EINVAL;
+		*slot = 0;
+		return 0;
+	}
+	if (map->kind == LPM_TRIE) {
+		if (index_of(key) > longest_prefix(map))
+			return -EINVAL;
+		masked(map, key, index_of(key), prefix);
+		key = prefix;
+	}
 	lock(table);
 	if (find(map, table, key, &link) != NIL) {
 		drop(map, table, link);
@@ -371,11 +487,20 @@ int beelift_map_next(struct beelift_map *map, uint64_t *cursor, void *key)
 	}
 	if (!table)
 		return 0;
+	if (map->kind == DEVMAP) {
+		for (; !found && *cursor < map->max_entries; ++*cursor) {
+			uint32_t index = (uint32_t)*cursor;
+
+			memcpy(key, &index, sizeof index);
+			found = *device(map, &index) != 0;
+		}
+		return found;
+	}
 	lock(table);
 	for (; !found && *cursor < map->max_entries; ++*cursor) {
 		found = at(table, (uint32_t)*cursor)->used != 0;
 		if (found)
-			memcpy(key, key_of(table, (uint32_t)*cursor), map->key_size);
+			memcpy(key, given_key(map, table, (uint32_t)*cursor), map->key_size);
 	}
 	unlock(table);
 	return found;
@@ -549,6 +674,25 @@ HELPER(csum_diff)
 	}
 	sum = (sum >> 16) + (sum & 0xffff);
 	return (sum >> 16) + (sum & 0xffff);
+}
+
+enum { XDP_ABORTED = 0, XDP_REDIRECT = 4 };
+/* Flags of bpf_redirect_map: the action for a key that leads nowhere; to all; to all but where it came from. */
+enum { ACTIONS = 3, BROADCAST = 8, EXCLUDE_INGRESS = 16 };
+
+HELPER(redirect_map)
+{
+	uint32_t key = (uint32_t)r2;
+
+	if (r3 & ~(uint64_t)(ACTIONS | BROADCAST | EXCLUDE_INGRESS))
+		return XDP_ABORTED;
+	run->redirect_map = NULL;
+	if (!(r3 & BROADCAST) && !beelift_map_lookup(MAP, run->cpu, &key))
+		return r3 & ACTIONS;
+	run->redirect_map = MAP;
+	run->redirect_key = key;
+	run->redirect_flags = r3;
+	return XDP_REDIRECT;
 }
 
 /* ---- helpers that move the packet ---- */

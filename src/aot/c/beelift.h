@@ -24,6 +24,8 @@ enum beelift_trap {
 	BEELIFT_TRAP_NOT_READY = 101,
 };
 
+struct beelift_map;
+
 /* One run; the hidden first argument of programs and helpers. One thread at a time. */
 struct beelift_run {
 	/* Generated code reads and writes these, at these places. */
@@ -43,6 +45,10 @@ struct beelift_run {
 	uint32_t (*random)(struct beelift_run *run);
 	void (*trace)(struct beelift_run *run, const char *text, size_t length);
 	void *host; /* yours */
+	/* Where the last bpf_redirect_map of the run leads: an element of this map, or nowhere. Sending is up to you. */
+	struct beelift_map *redirect_map;
+	uint32_t redirect_key;
+	uint64_t redirect_flags;
 };
 _Static_assert(offsetof(struct beelift_run, trap) == 0, "place");
 _Static_assert(offsetof(struct beelift_run, trap_insn) == 4, "place");
@@ -141,6 +147,7 @@ BEELIFT_HELPER(get_smp_processor_id);
 BEELIFT_HELPER(get_numa_node_id);
 BEELIFT_HELPER(trace_printk);
 BEELIFT_HELPER(csum_diff);
+BEELIFT_HELPER(redirect_map);
 BEELIFT_HELPER(xdp_adjust_head);
 BEELIFT_HELPER(xdp_adjust_tail);
 BEELIFT_HELPER(xdp_adjust_meta);
