@@ -1,5 +1,7 @@
 //! What a user of the library does, against the public interface: one binary, one module a subject.
 
+#[cfg(all(feature = "cli", feature = "all-targets"))]
+mod ahead;
 #[cfg(feature = "cli")]
 mod aot;
 #[cfg(feature = "jit")]

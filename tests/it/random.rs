@@ -14,13 +14,13 @@ use beelift::{Engine, FixedEnvironment, Program};
 
 use crate::generator;
 
-fn setting(name: &str, default: u64) -> u64 {
+pub(crate) fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
 /// What happened to the programs so far.
 #[derive(Default)]
-struct Tally {
+pub(crate) struct Tally {
     /// How many programs are to be accepted.
     wanted: u64,
     accepted: u64,
@@ -37,7 +37,12 @@ struct Tally {
 }
 
 impl Tally {
-    fn count(&mut self, program: &Program) {
+    /// Programs counted.
+    #[cfg(feature = "all-targets")]
+    pub(crate) const fn accepted(&self) -> u64 {
+        self.accepted
+    }
+    pub(crate) fn count(&mut self, program: &Program) {
         self.accepted += 1;
         self.insns += program.insns.len() as u64;
         for insn in &program.insns {
@@ -46,6 +51,13 @@ impl Tally {
             }
             *self.opcodes.entry(kind_of(insn)).or_default() += 1;
         }
+    }
+}
+
+/// What the accepted programs were made of.
+impl std::fmt::Display for Tally {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "helpers: {:?}\nopcodes: {:?}", self.helpers, self.opcodes)
     }
 }
 
@@ -72,7 +84,7 @@ fn kind_of(insn: &Insn) -> String {
     }
 }
 
-fn program_of(case: &generator::Case) -> Program {
+pub(crate) fn program_of(case: &generator::Case) -> Program {
     let slots = beelift::isa::encode::encode(&case.insns, &mut beelift::isa::encode::Verbatim)
         .unwrap_or_else(|error| panic!("seed {}: {error:?}", case.seed))
         .slots;
@@ -104,8 +116,7 @@ fn every_engine_agrees_on_random_programs() {
     println!("rejected by us alone: {:?}", tally.precision);
     println!("accepted by us alone: {:#?}", tally.beyond);
     println!("accepted, but with addresses in results: {:?}", tally.leaks);
-    println!("helpers: {:?}", tally.helpers);
-    println!("opcodes: {:?}", tally.opcodes);
+    println!("{tally}");
     assert!(share >= 50, "most generated programs should be accepted");
     assert!(tally.leaks.len() as u64 * 100 <= judged, "results depend on addresses: {:?}", tally.leaks);
     assert!(

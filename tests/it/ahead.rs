@@ -1,0 +1,186 @@
+//! Random programs compiled ahead of time for aarch64: linked by the hundred, run in one emulated process, compared
+//! with the interpreter on results, packets and maps.
+//!
+//! `BEELIFT_RANDOM_CASES` (default 200, in debug builds 60) and `BEELIFT_RANDOM_SEED` as in `random.rs`. What the C runtime does
+//! not serve (tail calls, programs on socket buffers) is counted and left out.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Instant;
+
+use beelift::aot::{self, Unit};
+use beelift::codegen::{self, Target};
+use beelift::engine::{Element, Input};
+use beelift::verify::{self, Options, Policy, Verified};
+use beelift::{Choice, Engine, FixedEnvironment, Program, ProgramType, ir};
+
+use crate::aot::{AARCH64, has, hex, root, run, scratch};
+use crate::generator;
+use crate::random::{Tally, program_of, setting};
+
+/// Programs in one executable.
+const BATCH: usize = 200;
+
+/// A program that is compiled, with what it should print.
+struct Made {
+    seed: u64,
+    packets: Vec<Vec<u8>>,
+    expected: Vec<String>,
+    program: Program,
+}
+
+#[test]
+fn random_programs_give_the_interpreters_results_on_aarch64() {
+    let test = "random programs ahead of time for aarch64";
+    if !has(AARCH64.compiler[0], test) || !has(AARCH64.runner[0], test) {
+        return;
+    }
+    let cases = setting("BEELIFT_RANDOM_CASES", if cfg!(debug_assertions) { 60 } else { 200 });
+    let first = setting("BEELIFT_RANDOM_SEED", 1);
+    let start = Instant::now();
+    let folder = scratch("random");
+    let parts = ["src/aot/c/beelift.c", "tests/aot/batch.c"].map(|source| compiled(source, &folder));
+    // Atomics are loops on old machines and single instructions on newer ones.
+    let targets = [&[][..], &["has_lse"]].map(|features| Target::for_triple(AARCH64.triple, features));
+    let targets = targets.map(|target| target.expect("a known machine"));
+    let (mut tally, mut left_out) = (Tally::default(), BTreeMap::new());
+    let (mut seed, mut batches) = (first, 0);
+    while tally.accepted() < cases {
+        let mut batch: Vec<Made> = Vec::new();
+        while batch.len() < BATCH && tally.accepted() + (batch.len() as u64) < cases {
+            let target = &targets[batches % targets.len()];
+            match make(seed, target, &folder) {
+                Ok(made) => batch.push(made),
+                Err(reason) => *left_out.entry(reason).or_insert(0_u64) += 1,
+            }
+            seed += 1;
+        }
+        judge(&batch, &folder, &parts);
+        batch.iter().for_each(|made| tally.count(&made.program));
+        batches += 1;
+    }
+    println!("seeds {first}..{seed}: {} ran in {batches} batches, {:?}", tally.accepted(), start.elapsed());
+    println!("left out: {left_out:?}");
+    println!("{tally}");
+}
+
+/// Compiles the program of a seed, or says why it is left out.
+fn make(seed: u64, target: &Target, folder: &Path) -> Result<Made, String> {
+    let case = generator::generate(seed);
+    if case.prog_type != ProgramType::Xdp {
+        return Err(format!("type {}", case.prog_type));
+    }
+    let mut program = program_of(&case);
+    program.name = format!("p{seed}");
+    // Programs in one executable need maps of different names.
+    let renamed = program.maps.iter().map(|def| {
+        let mut def = def.clone();
+        def.name = format!("{}{seed}", &def.name[..1]);
+        def
+    });
+    program.maps = renamed.collect::<Vec<_>>().into();
+    // Results must not depend on addresses or on what the stack held before.
+    let policy = Policy { allow_pointer_leaks: false, allow_uninitialised_stack: false, ..Policy::KERNEL };
+    let verified = verify::verify(program, &Options::with_policy(policy))
+        .map_err(|_| "rejected by the verifier".to_owned())?;
+    let module = ir::build(&verified, ir::Options::default()).expect("supported");
+    let code = codegen::compile(&module, target).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+    let unit = Unit { program: verified.program(), code: &code };
+    let output = aot::write(&[unit], target, &aot::Options::default())
+        .map_err(|error| error.to_string().replace(&seed.to_string(), ""))?;
+    std::fs::write(folder.join(format!("{seed}.o")), output.object).expect("a scratch file");
+    let expected = expected(&verified, &case.packets);
+    Ok(Made { seed, packets: case.packets, expected, program: verified.program().clone() })
+}
+
+/// What the interpreter makes of it: a line for each packet, then the elements of maps.
+fn expected(verified: &Verified, packets: &[Vec<u8>]) -> Vec<String> {
+    let engine = Engine::builder()
+        .backend(Choice::Interpreter)
+        .environment(Arc::new(FixedEnvironment::default()))
+        .deterministic(true)
+        .build()
+        .expect("an engine");
+    let loaded = engine.load_verified(verified).expect("loads");
+    let program = &loaded.programs()[0];
+    let mut lines = Vec::new();
+    for packet in packets {
+        let record = program.run_input(&Input { packet: packet.clone(), ..Input::default() }).expect("runs");
+        lines.push(format!("0 {} {}", record.value.expect("no trap"), hex(&record.packet)));
+    }
+    let mut elements = Vec::new();
+    for map in loaded.maps().iter().take(2) {
+        for (key, element) in map.elements().expect("a map with elements") {
+            let Element::Value(value) = element else { unreachable!("not per CPU") };
+            elements.push(format!("{} {} {}", map.def().name, hex(&key), hex(&value)));
+        }
+    }
+    elements.sort();
+    lines.extend(elements);
+    lines
+}
+
+/// Links a batch, runs it and compares.
+fn judge(batch: &[Made], folder: &Path, parts: &[PathBuf]) {
+    let mut table = String::from("#include \"beelift.h\"\n");
+    for Made { seed, .. } in batch {
+        writeln!(table, "extern const struct beelift_program beelift_program_p{seed};").expect("a string");
+    }
+    table.push_str("const struct beelift_program *const programs[] = {\n");
+    for Made { seed, .. } in batch {
+        writeln!(table, "\t&beelift_program_p{seed},").expect("a string");
+    }
+    table.push_str("\t0,\n};\n");
+    let (source, executable) = (folder.join("table.c"), folder.join("batch"));
+    std::fs::write(&source, table).expect("a scratch file");
+    let objects: Vec<PathBuf> = batch.iter().map(|made| folder.join(format!("{}.o", made.seed))).collect();
+    let mut link = compiler();
+    link.args(parts).arg(&source).args(&objects).arg("-o").arg(&executable);
+    run(&mut link, &[]);
+    let mut input = Vec::new();
+    for made in batch {
+        input.extend_from_slice(&(made.packets.len() as u32).to_le_bytes()); // a handful
+        for packet in &made.packets {
+            input.extend_from_slice(&(packet.len() as u32).to_le_bytes()); // about a hundred
+            input.extend_from_slice(packet);
+        }
+    }
+    let mut command = Command::new(AARCH64.runner[0]);
+    let printed = run(command.arg(&executable), &input);
+    let mut outputs = printed.split("end\n");
+    for made in batch {
+        let output = outputs.next().unwrap_or_default();
+        let (mut lines, mut elements): (Vec<&str>, Vec<&str>) =
+            output.lines().partition(|line| line.starts_with(|first: char| first.is_ascii_digit()));
+        elements.sort_unstable();
+        // A map that the program does not use is no part of the object; an array of zeros says nothing.
+        let wanted: Vec<&str> = made
+            .expected
+            .iter()
+            .map(String::as_str)
+            .filter(|line| {
+                let name = line.split(' ').next().unwrap_or_default();
+                line.starts_with("0 ") || elements.iter().any(|element| element.starts_with(name))
+            })
+            .collect();
+        lines.extend(elements);
+        assert_eq!(lines, wanted, "seed {}\n{:?}", made.seed, made.program.insns);
+    }
+    objects.iter().for_each(|object| std::fs::remove_file(object).expect("a scratch file"));
+}
+
+fn compiler() -> Command {
+    let mut command = Command::new(AARCH64.compiler[0]);
+    command.args(&AARCH64.compiler[1..]).args(["-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror"]);
+    command.arg("-I").arg(root().join("src/aot/c"));
+    command
+}
+
+fn compiled(source: &str, folder: &Path) -> PathBuf {
+    let to = folder.join(Path::new(source).with_extension("o").file_name().expect("a name"));
+    run(compiler().arg("-c").arg(root().join(source)).arg("-o").arg(&to), &[]);
+    to
+}
