@@ -32,6 +32,8 @@ pub(super) struct Lowering<'a> {
     pub(super) regions: Regions,
     /// See [`Target::near`].
     near: bool,
+    /// See [`Target::compares_whole`].
+    pub(super) compares_whole: bool,
     blocks: Vec<clif::Block>,
     values: Vec<Option<clif::Value>>,
     /// Constants and addresses written in the current block.
@@ -40,7 +42,7 @@ pub(super) struct Lowering<'a> {
     current: usize,
     /// How often a value is wanted as a whole, not only its low half.
     whole_uses: Vec<u32>,
-    runtime: clif::Value,
+    pub(super) runtime: clif::Value,
     frame: Option<clif::StackSlot>,
     frame_base: Option<clif::Value>,
     callees: FastMap<(Symbol, usize), clif::FuncRef>,
@@ -73,6 +75,7 @@ pub(super) fn function(module: &Module, index: usize, target: &Target, func: &mu
         pos: FuncCursor::new(func),
         regions,
         near: target.near,
+        compares_whole: target.compares_whole,
         blocks,
         values,
         floating: Vec::new(),

@@ -164,10 +164,20 @@ impl Lowering<'_> {
             }
             Width::W32 => {
                 let (expected, new) = (self.low(expected), self.low(new));
+                let expected = if self.compares_whole { self.cleared_above(expected) } else { expected };
                 let old = self.pos.ins().atomic_cas(flags, address, expected, new);
                 self.pos.ins().uextend(types::I64, old)
             }
         }
+    }
+
+    /// A 32-bit value in a register whose upper half is zero. Cranelift takes the upper half for undefined and removes an
+    /// extension that a reduction follows; an operation on 32 bits clears it, if Cranelift cannot see that it changes
+    /// nothing: while the program runs, no trap is noted.
+    fn cleared_above(&mut self, value: Value) -> Value {
+        let flags = MemFlagsData::trusted().with_alias_region(self.regions.of(Class::Runtime));
+        let zero = self.pos.ins().load(types::I32, flags, self.runtime, offset::TRAP);
+        self.pos.ins().bor(value, zero)
     }
 
     pub(super) fn load_acquire(&mut self, size: Size, place: Place) -> Value {

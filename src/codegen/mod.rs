@@ -14,6 +14,7 @@ pub mod target;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+#[path = "large/tests.rs"]
 mod tests_large;
 
 pub use code::{CompiledCode, CompiledFunction, PcMapEntry, Reloc, RelocKind, Stub, Symbol};

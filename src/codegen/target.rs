@@ -19,6 +19,9 @@ pub struct Target {
     larger: Arc<[OnceLock<OwnedTargetIsa>; 2]>,
     /// Whether helpers, maps and stubs lie near the code, as in one executable.
     pub(super) near: bool,
+    /// Whether a 32-bit compare-and-exchange compares all 64 bits of the register that holds the expected value: Cranelift's
+    /// loop for aarch64 without the atomic instructions (LSE) does.
+    pub(super) compares_whole: bool,
     /// Cranelift's work space, reused: building it anew costs more than compiling a small program.
     contexts: Arc<Mutex<Vec<Context>>>,
 }
@@ -84,17 +87,20 @@ impl Target {
 
     fn new(machine: Machine, flags: settings::Flags, near: bool) -> Result<Self, CodegenError> {
         let isa = machine.isa(flags)?;
+        let aarch64 = matches!(isa.triple().architecture, Architecture::Aarch64(_));
+        let lse = isa.isa_flags().iter().any(|flag| flag.name == "has_lse" && flag.as_bool() == Some(true));
         let (machine, larger) = (Arc::new(machine), Arc::default());
-        Ok(Self { isa, machine, larger, near, contexts: Arc::default() })
+        let contexts = Arc::default();
+        Ok(Self { isa, machine, larger, near, compares_whole: aarch64 && !lse, contexts })
     }
 
     /// What a function of so many basic blocks is compiled with.
     pub(super) fn isa_for(&self, blocks: usize) -> Result<&OwnedTargetIsa, CodegenError> {
-        let (place, allocator) = match blocks {
-            ..=FEW => return Ok(&self.isa),
-            ..=MANY => (&self.larger[0], "backtracking"),
-            _ => (&self.larger[1], "single_pass"),
-        };
+        if blocks <= FEW {
+            return Ok(&self.isa);
+        }
+        let (place, allocator) =
+            if blocks <= MANY { (&self.larger[0], "backtracking") } else { (&self.larger[1], "single_pass") };
         if let Some(isa) = place.get() {
             return Ok(isa);
         }

@@ -132,12 +132,19 @@ fn every_engine_agrees_on_random_programs() {
 }
 
 /// What is wrong about a program that is accepted.
-#[derive(Debug)]
 enum Finding {
     /// An engine did not run it to its end.
     Stopped(String),
     /// Two engines left different things behind.
     Differs(String),
+}
+
+impl std::fmt::Display for Finding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Stopped(what) | Self::Differs(what) => f.write_str(what),
+        }
+    }
 }
 
 /// Runs a program that is accepted, once more with the proven facts asserted if so asked. What the kernel refuses to
@@ -242,7 +249,7 @@ fn judge(seed: u64, kernel: bool, tally: &mut Tally) {
         };
         let small = generator::shrink(&case.insns, &differs);
         let text: Vec<String> = small.iter().map(|insn| format!("{insn:?}")).collect();
-        panic!("seed {seed}: {finding:#?}\nin short:\n{}", text.join("\n"));
+        panic!("seed {seed}: {finding}\nin short:\n{}", text.join("\n"));
     }
     tally.count(&program);
 }

@@ -112,7 +112,7 @@ fn is_right(insns: &[Insn]) {
     let program = testing::load(code, &|_| None);
     for seed in 0..4 {
         let mut buffer: Vec<u8> =
-            (0..LENGTH).map(|at| ((at * 37 + 11) * (seed * 2 + 1) >> 3) as u8).collect(); // any bytes
+            (0..LENGTH).map(|at| (((at * 37 + 11) * (seed * 2 + 1)) >> 3) as u8).collect(); // any bytes
         let expected = computed(insns, &buffer);
         assert_eq!(testing::run(&program, &mut buffer, 0), Ok(expected), "seed {seed}");
     }
