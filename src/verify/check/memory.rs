@@ -221,7 +221,10 @@ impl Verifier<'_> {
                 region(pointer, span, FLOW_KEYS, false)?;
                 self.observe(Region::Memory, pointer, span);
             }
-            Kind::Object(of, flags) => self.object_write(pointer, of, flags, span)?,
+            Kind::Object(of, flags) => {
+                guard(leak)?;
+                self.object_write(pointer, of, flags, span)?;
+            }
             Kind::Arena => {
                 guard(leak)?;
                 self.arena_access();

@@ -72,7 +72,8 @@ impl<'a> Verifier<'a> {
 
     /// Offset of an access in an object that may be accessed at all.
     fn object_place(&self, pointer: &Register, of: TypeRef, flags: MemFlags, span: Span) -> Check<u32> {
-        if !self.options.policy.allow_pointer_leaks {
+        // What the program allocated holds no address that it did not put there.
+        if !self.options.policy.allow_pointer_leaks && !flags.contains(MemFlags::ALLOCATED) {
             return Err(Reason::ObjectAccessForbidden { of: self.tables.types.name(of).to_owned() }.into());
         }
         let kernel = matches!(of, TypeRef::Kernel(_));
