@@ -3,8 +3,10 @@
 
 mod observe;
 
+use std::sync::Arc;
+#[cfg(feature = "jit")]
+use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use beelift_runtime::abi::{ExecContext, Host};
@@ -60,6 +62,7 @@ pub struct Loaded {
     /// Number among the programs of the engine.
     id: u32,
     /// For subprograms that run by themselves: made when the first one does.
+    #[cfg(feature = "jit")]
     callbacks: Arc<OnceLock<InterpProgram>>,
     times: LoadTimes,
     /// The one length of its buffer that a `memory` program was verified for.
@@ -95,6 +98,7 @@ impl Loaded {
             claims_slot,
             asks_node,
             id,
+            #[cfg(feature = "jit")]
             callbacks: Arc::default(),
             times,
             buffer: None,
@@ -283,22 +287,30 @@ impl Loaded {
 
     /// The program on the interpreter, for subprograms that run by themselves; `None` in the kernel, which runs its own.
     pub(super) fn callbacks(&self) -> Result<Option<&InterpProgram>, Error> {
-        let maps = match &*self.body {
+        match &*self.body {
             #[cfg(feature = "jit")]
-            Body::Jit(native) => native.maps(),
-            Body::Interp(interp) => return Ok(Some(interp)),
+            Body::Jit(native) => self.interpreted_too(native.maps()).map(Some),
+            Body::Interp(interp) => Ok(Some(interp)),
             #[cfg(feature = "kernel")]
-            Body::Kernel(_) => return Ok(None),
-        };
+            Body::Kernel(_) => Ok(None),
+        }
+    }
+
+    /// The interpreter beside native code, made when it is first asked for.
+    #[cfg(feature = "jit")]
+    fn interpreted_too(
+        &self,
+        maps: &Arc<[Box<beelift_runtime::map::MapHandle>]>,
+    ) -> Result<&InterpProgram, Error> {
         if let Some(made) = self.callbacks.get() {
-            return Ok(Some(made));
+            return Ok(made);
         }
         let helpers = |id| beelift_runtime::helper::by_id(id);
         let made =
             InterpProgram::new(Arc::clone(&self.program), Arc::clone(maps), &helpers).map_err(|error| {
                 Error::Unsupported { program: self.program.name.clone(), what: error.to_string() }
             })?;
-        Ok(Some(self.callbacks.get_or_init(|| made)))
+        Ok(self.callbacks.get_or_init(|| made))
     }
 
     /// Runs the callback of a timer.
