@@ -120,6 +120,8 @@ fn theirs(program: &Program, kfunc: u32) -> (Said, String) {
                 "is not allowed",
                 "invalid func",
                 "not supported for program",
+                // Asked before whether the type may call it at all.
+                "require device-bound program",
             ];
             let said = if not_for_type.iter().any(|part| message.contains(part)) {
                 Said::NotForType
@@ -179,7 +181,7 @@ impl Sweep {
             self.differ.len()
         );
         if std::env::var_os("BEELIFT_SWEEP").is_some() {
-            require::skip(&summary);
+            println!("{summary}");
         }
         assert!(wrong.is_empty(), "{summary}\n{wrong}");
         assert!(self.rows > 100 && self.accepted > 10, "{summary}");
