@@ -9,6 +9,7 @@
 //! * `; type: NAME`: program type as bpftool spells it, `syscall` if left out.
 //! * `; program flags: N`: `prog_flags`; `; attach type: N`: `expected_attach_type`; 0 if left out.
 //! * `; policy: NAME`: our verifier's policy, `user` if left out.
+//! * `; needs kernel types`: our verifier looks up types of the running kernel.
 //! * `; case WORD… -> RESULT`: a run on a context of 64-bit words. A result is r0, followed by `|` and the words
 //!   after the run where they changed; or `trap` and why.
 //! * `; cross WORD… -> hash …`: a run for every pair of the words and a third word 0, judged by a hash of all results.
@@ -49,6 +50,8 @@ pub(crate) struct CaseFile {
     program_flags: u32,
     attach_type: u32,
     policy: Policy,
+    /// Whether our verifier looks up the running kernel's types for it.
+    pub(crate) kernel_types: bool,
     expectations: Vec<Expectation>,
 }
 
@@ -76,6 +79,7 @@ impl CaseFile {
             program_flags: 0,
             attach_type: 0,
             policy: Policy::USER,
+            kernel_types: false,
             expectations: Vec::new(),
         };
         for (number, line) in source.lines().enumerate() {
@@ -109,6 +113,8 @@ impl CaseFile {
         } else if let Some(name) = header.strip_prefix("type:") {
             let known = ProgramType::ALL.iter().find(|known| known.name() == name.trim());
             self.program_type = *known.ok_or_else(|| format!("unknown program type {name}"))?;
+        } else if header == "needs kernel types" {
+            self.kernel_types = true;
         } else if let Some(name) = header.strip_prefix("policy:") {
             let known = Policy::by_name(name.trim());
             self.policy = known.ok_or_else(|| format!("unknown policy {name}"))?;

@@ -3,6 +3,7 @@
 //! A case file is assembly with a header in its comments (`case.rs` describes it). With `BLESS=1` the
 //! interpreter's results are written into the files; the kernel then judges them like any other engine.
 //! Without the right to load programs the kernel's trials are ignored, unless `BEELIFT_REQUIRE_KERNEL=1`.
+//! Where the kernel shows no types, what needs them is ignored.
 #![forbid(unsafe_code)]
 
 mod case;
@@ -60,7 +61,9 @@ fn add_trials(trials: &mut Vec<Trial>, name: &str, file: Arc<CaseFile>, kernel: 
             Test::Run(Engine::Jit) => ("jit", !cfg!(feature = "jit")),
             Test::Run(Engine::Kernel) | Test::Refuse(Engine::Kernel) => ("kernel", !kernel),
             Test::Refuse(Engine::Interp | Engine::Jit) => ("decode", false),
-            Test::Verify(Engine::Interp | Engine::Jit) => ("verify", false),
+            Test::Verify(Engine::Interp | Engine::Jit) => {
+                ("verify", file.kernel_types && !Path::new("/sys/kernel/btf/vmlinux").exists())
+            }
             Test::Verify(Engine::Kernel) => ("kernel verifier", !kernel),
         };
         let trial = Trial::test(name.to_owned(), move || file.check(test).map_err(Failed::from));
