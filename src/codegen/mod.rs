@@ -1,6 +1,6 @@
 //! IR to Cranelift IR to inert machine code.
 //!
-//! In: an [`ir::Module`](crate::ir::Module). Out: [`CompiledCode`]. Nothing here knows an address: helpers, maps
+//! In: an [`ir::Module`]. Out: [`CompiledCode`]. Nothing here knows an address: helpers, maps
 //! and stubs are [`Symbol`]s that `exec` binds. `lower` writes Cranelift IR (with `memory` and `names` for its
 //! parts), `emit` takes bytes and relocations out of Cranelift.
 #![forbid(unsafe_code)]

@@ -2,7 +2,7 @@
 //!
 //! In: [`MapDef`] (`max_entries` bytes) and [`Producer`]. Samples lie as in the kernel's ring: 8 bytes of header (length
 //! with a busy and a discard bit), lengths round up to 8, positions only grow, memory is mapped twice in a row. Out:
-//! [`UserRingbufMap::peek`] for the helper that drains it, one run at a time.
+//! `UserRingbufMap::peek` for the helper that drains it, one run at a time.
 #![forbid(unsafe_code)]
 
 use super::{CreateError, Map, MapDef, MapError, MapState, UpdateFlags, ValuePtr};
