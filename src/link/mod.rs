@@ -89,6 +89,9 @@ pub struct Ksym {
     pub btf_type: u32,
 }
 
+/// `BPF_F_SLEEPABLE`: Linux takes `syscall` programs only with it.
+const SLEEPABLE: u32 = 1 << 4;
+
 /// A linked program: decoded, position-free, complete.
 #[derive(Clone, Debug)]
 pub struct Program {
@@ -164,7 +167,7 @@ impl Program {
             section: String::new(),
             prog_type,
             attach_type: 0,
-            prog_flags: 0,
+            prog_flags: if prog_type == ProgramType::Syscall { SLEEPABLE } else { 0 },
             attach_target: None,
             license: "GPL".to_owned(),
             insns: code.insns,

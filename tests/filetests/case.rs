@@ -87,9 +87,6 @@ impl CaseFile {
                 file.header(number, header).map_err(|error| format!("line {}: {error}", number + 1))?;
             }
         }
-        if file.program_type == ProgramType::Syscall {
-            file.program_flags |= SLEEPABLE;
-        }
         file.source = source;
         if file.tests.is_empty() || file.expectations.is_empty() {
             return Err("no `; test …` line, or nothing expected".to_owned());
@@ -145,7 +142,7 @@ impl CaseFile {
         let helper = |name: &str| beelift_runtime::helper::by_name(name).map(|helper| helper.id);
         let mut program =
             Program::assemble(self.program_type, &self.source, helper).map_err(|error| error.to_string())?;
-        program.prog_flags = self.program_flags;
+        program.prog_flags |= self.program_flags;
         program.attach_type = self.attach_type;
         Ok(program)
     }
@@ -278,9 +275,6 @@ impl CaseFile {
         }
     }
 }
-
-/// `BPF_F_SLEEPABLE`: the kernel wants it of `syscall` programs.
-const SLEEPABLE: u32 = 1 << 4;
 
 impl Expectation {
     fn is_verdict(&self) -> bool {

@@ -190,7 +190,6 @@ fn random_programs_leave_the_same_on_every_engine() {
         let source = format!(".map a arena key=0 value=0 entries=4 flags=0x400 data={data}\n{body}");
         let program = Program::assemble(ProgramType::Syscall, &source, |_| None)
             .unwrap_or_else(|error| panic!("{body}\n{error}"));
-        let program = Program { prog_flags: 1 << 4, ..program };
         let mut first: Option<(Vec<u8>, Vec<u8>)> = None;
         for choice in choices() {
             let left = outcome(choice, &program)

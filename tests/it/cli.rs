@@ -125,6 +125,8 @@ fn verify_compares_with_the_kernel() {
     if !require::kernel("verify --kernel") {
         return;
     }
+    // The kernel wants a flag of `syscall` programs that bytes and assembly cannot state.
+    beelift(&["verify", "hex:b7000000000000009500000000000000", "--type", "syscall", "--kernel"]).status(0);
     let verdict = beelift(&["verify", FIREWALL, "--kernel", "--json"]).status(0).json();
     assert_eq!(verdict["programs"][0]["kernel"]["verdict"], "accepted");
     assert_eq!(verdict["programs"][0]["agree"], true);

@@ -15,7 +15,6 @@ fn long_jumps_reach_far_in_both_directions() {
          exit\nfar:\nr0 += 2\ngotol back\n"
     );
     let program = Program::assemble(ProgramType::Syscall, &source, |_| None).expect("a program");
-    let program = Program { prog_flags: 1 << 4, ..program };
     let mut choices = vec![Choice::Interpreter];
     if cfg!(feature = "jit") {
         choices.push(Choice::Jit);

@@ -65,10 +65,6 @@ fn program(program_type: ProgramType, attach_type: u32, insns: Vec<Insn>) -> Pro
     program.subprograms[0].end = beelift::isa::InsnId(u32::try_from(insns.len()).expect("few"));
     program.insns = insns;
     program.kernel_types = kernel_types();
-    // `syscall` programs may sleep, and only they.
-    if program_type == ProgramType::Syscall {
-        program.prog_flags = 1 << 4;
-    }
     program
 }
 
