@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::{Map, MapDef, MapError, MapState, UpdateFlags, ValuePtr};
-use crate::mem::{Bytes, Slab};
+use crate::mem::Bytes;
 
 struct AbsentMap {
     state: MapState,
@@ -46,14 +46,6 @@ impl Map for AbsentMap {
 
     fn write_value(&self, _key: &[u8], _value: &[u8], _flags: UpdateFlags) -> Result<(), MapError> {
         Err(MapError::NotSupported)
-    }
-
-    fn contains(&self, _address: u64, _len: u64) -> bool {
-        false
-    }
-
-    fn memory(&self, _address: u64) -> Option<&Slab> {
-        None
     }
 
     fn as_any(&self) -> &dyn std::any::Any {

@@ -340,9 +340,6 @@ impl Map for ArenaMap {
     fn base(&self) -> Option<ValuePtr> {
         Some(ValuePtr(self.first_page()))
     }
-    fn contains(&self, _address: u64, _len: u64) -> bool {
-        false
-    }
     fn memory(&self, _address: u64) -> Option<&Slab> {
         None
     }

@@ -91,14 +91,6 @@ impl Map for CgroupArrayMap {
         if index >= self.def().max_entries { Err(MapError::TooBig) } else { Err(MapError::BadDescriptor) }
     }
 
-    fn contains(&self, _address: u64, _len: u64) -> bool {
-        false
-    }
-
-    fn memory(&self, _address: u64) -> Option<&Slab> {
-        None
-    }
-
     fn as_any(&self) -> &dyn std::any::Any {
         self
     }

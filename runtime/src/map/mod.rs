@@ -184,11 +184,16 @@ pub trait Map: Send + Sync {
         None
     }
 
-    /// Whether `[address, address + len)` lies inside one value of this map (checked access of the interpreter).
-    fn contains(&self, address: u64, len: u64) -> bool;
+    /// Whether `[address, address + len)` lies inside one value of this map (checked access of the interpreter). By
+    /// default no memory of the map is a program's.
+    fn contains(&self, _address: u64, _len: u64) -> bool {
+        false
+    }
 
     /// The slab in which `address` lies, if it is one of this map's.
-    fn memory(&self, address: u64) -> Option<&Slab>;
+    fn memory(&self, _address: u64) -> Option<&Slab> {
+        None
+    }
 
     /// The map as a type of its own kind, for helpers of one kind only (ring buffer, redirect maps, …).
     fn as_any(&self) -> &dyn std::any::Any;

@@ -14,7 +14,7 @@ use super::ringbuf::{Commit, Consumer, RingbufMap};
 use super::{
     CreateError, Map, MapDef, MapError, MapKind, MapState, UpdateFlags, ValuePtr, create, update_flags,
 };
-use crate::mem::{Bytes, Slab};
+use crate::mem::Bytes;
 
 /// `BPF_F_CURRENT_CPU`, also the mask of the index in `flags`.
 const CURRENT_CPU: u64 = 0xffff_ffff;
@@ -138,14 +138,6 @@ impl Map for PerfEventArrayMap {
         }
         let index = index_of(key).ok_or(MapError::Invalid)?;
         if index >= self.def().max_entries { Err(MapError::TooBig) } else { Err(MapError::BadDescriptor) }
-    }
-
-    fn contains(&self, _address: u64, _len: u64) -> bool {
-        false
-    }
-
-    fn memory(&self, _address: u64) -> Option<&Slab> {
-        None
     }
 
     fn as_any(&self) -> &dyn std::any::Any {

@@ -12,7 +12,7 @@ use super::array::{index_of, next_index};
 use super::{Map, MapDef, MapError, MapState, UpdateFlags, ValuePtr, update_flags};
 use crate::ctx::ProgramType;
 use crate::helper::TailTarget;
-use crate::mem::{Bytes, Slab};
+use crate::mem::Bytes;
 
 /// A program as a map holds it: opaque to the runtime.
 #[derive(Clone)]
@@ -124,14 +124,6 @@ impl Map for ProgArrayMap {
     fn write_value(&self, key: &[u8], _value: &[u8], flags: UpdateFlags) -> Result<(), MapError> {
         self.check_update(index_of(key).ok_or(MapError::Invalid)?, flags)?;
         Err(MapError::BadDescriptor)
-    }
-
-    fn contains(&self, _address: u64, _len: u64) -> bool {
-        false
-    }
-
-    fn memory(&self, _address: u64) -> Option<&Slab> {
-        None
     }
 
     fn as_any(&self) -> &dyn Any {

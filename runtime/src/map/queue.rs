@@ -160,14 +160,6 @@ impl Map for QueueMap {
     }
 
     /// Programs have no pointers into these maps.
-    fn contains(&self, _address: u64, _len: u64) -> bool {
-        false
-    }
-
-    fn memory(&self, _address: u64) -> Option<&Slab> {
-        None
-    }
-
     fn as_any(&self) -> &dyn std::any::Any {
         self
     }

@@ -179,14 +179,6 @@ impl Map for StackTraceMap {
         })
     }
 
-    fn contains(&self, _address: u64, _len: u64) -> bool {
-        false
-    }
-
-    fn memory(&self, _address: u64) -> Option<&Slab> {
-        None
-    }
-
     fn as_any(&self) -> &dyn std::any::Any {
         self
     }
