@@ -12,7 +12,7 @@ use crate::verify::report::Reason;
 use crate::verify::state::{Byte, Kind, MemFlags, Register, SockKind, Stack};
 use beelift_runtime::ctx::ContextLayout;
 use beelift_runtime::helper::{ArgKind, HelperFlags, MemAccess, SockKind as SockArgument};
-use beelift_runtime::map::SpecialKind;
+use beelift_runtime::map::{MapFlags, SpecialKind};
 use beelift_runtime::{MapDef, MapKind};
 
 impl Verifier<'_> {
@@ -577,8 +577,12 @@ pub(super) fn map_serves(def: &MapDef, helper: &Called) -> Check {
         ),
         _ => true,
     };
-    if of_map && of_helper {
-        return Ok(());
+    if !(of_map && of_helper) {
+        return Err(Reason::MapKindForHelper { map: def.name.clone(), kind, name: helper.name }.into());
     }
-    Err(Reason::MapKindForHelper { map: def.name.clone(), kind, name: helper.name }.into())
+    let changes = matches!(number, 2 | 3 | 87 | 88);
+    if changes && def.flags.contains(MapFlags::RDONLY_PROG) {
+        return Err(Reason::ReadOnlyMap { map: def.name.clone() }.into());
+    }
+    Ok(())
 }
