@@ -523,7 +523,8 @@ fn run_in_kernel<C: Context>(
     if repeat > 1 {
         run.repeat = repeat;
     }
-    let result = program.test_run(&run)?;
+    let mut result = program.test_run(&run)?;
+    crate::kernel::oracle::keep_header(program.prog_type(), &data, &mut result.data_out);
     if let Some(packet) = context.packet_mut() {
         let meta = result.ctx_out.first_chunk().map_or(0, |&word| u32::from_le_bytes(word)) as usize;
         let meta = if input == TestInput::Xdp { meta.min(result.data_out.len()) } else { 0 };

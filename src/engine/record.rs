@@ -20,7 +20,8 @@ pub struct Input {
 pub struct Record {
     /// r0. The kernel gives 32 bits of it.
     pub value: Result<u64, Trap>,
-    /// The packet as the program left it, metadata first.
+    /// The packet as the program left it, metadata first. A program of layer 3 (socket filter, `cgroup_skb`, `lwt_*`)
+    /// does not see the Ethernet header, which stays.
     pub packet: Vec<u8>,
     /// The UAPI context as the program left it.
     pub context: Vec<u8>,

@@ -190,7 +190,6 @@ pub struct Oracle {
     maps: Vec<KernelMap>,
     input: TestInput,
     has_frags: bool,
-    sees_ethernet: bool,
 }
 
 /// Why the kernel's result for an input says nothing about ours, if so: it takes no such input, or shows the
@@ -264,8 +263,7 @@ impl Oracle {
         let copy = fixed_copy(program, fixed);
         let program = KernelProgram::load(&copy, &maps, options)?;
         let has_frags = copy.prog_flags & XDP_HAS_FRAGS != 0;
-        let sees_ethernet = matches!(copy.prog_type, ProgramType::SchedCls | ProgramType::SchedAct);
-        Ok(Self { program, maps, input, has_frags, sees_ethernet })
+        Ok(Self { program, maps, input, has_frags })
     }
 
     /// Runs one input on CPU 0. The calling thread is moved there for the time of the run; who runs many inputs
@@ -293,10 +291,7 @@ impl Oracle {
             let start = (u32::from_ne_bytes(*start) as usize).min(packet.len());
             metadata = packet.drain(..start).collect();
         }
-        if self.input == TestInput::Skb && !self.sees_ethernet {
-            let header = packet.len().min(input.packet.len()).min(ETHERNET);
-            packet[..header].copy_from_slice(&input.packet[..header]);
-        }
+        keep_header(self.program.prog_type(), input.packet, &mut packet);
         Ok(Outcome { retval: result.retval, packet, metadata, context: result.ctx_out })
     }
 
@@ -362,5 +357,14 @@ impl Drop for OnCpu {
     fn drop(&mut self) {
         // It was allowed before; if it is no more, staying is all we can do.
         let _ = sched_setaffinity(None, &self.before);
+    }
+}
+
+/// A test run of a type that sees packets from the network header on zeroes what lies before; here it stays.
+pub(crate) fn keep_header(prog_type: ProgramType, before: &[u8], after: &mut [u8]) {
+    let sees_ethernet = matches!(prog_type, ProgramType::SchedCls | ProgramType::SchedAct);
+    if TestInput::of(prog_type) == Some(TestInput::Skb) && !sees_ethernet {
+        let header = after.len().min(before.len()).min(ETHERNET);
+        after[..header].copy_from_slice(&before[..header]);
     }
 }
