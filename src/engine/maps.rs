@@ -1,7 +1,6 @@
 //! Maps as a host sees them: the same handle whether the map lives in user space or in the kernel.
 #![forbid(unsafe_code)]
 
-use std::marker::PhantomData;
 use std::sync::Arc;
 
 use beelift_runtime::map::arena::ArenaMap;
@@ -10,7 +9,6 @@ use beelift_runtime::map::user_ringbuf::UserRingbufMap;
 use beelift_runtime::map::{
     Map, MapDef, MapError, MapKind, MapOfMaps, PerfEventArrayMap, PerfRing, UpdateFlags,
 };
-use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::compare::{evicts, hex};
 use super::error::Error;
@@ -43,7 +41,7 @@ pub enum Element {
 pub struct Contents {
     /// Type.
     pub kind: MapKind,
-    /// Elements sorted by key.
+    /// Elements sorted by key; of a queue or stack the values, oldest first, with empty keys.
     pub elements: Vec<(Vec<u8>, Element)>,
     /// Records of a ring buffer, oldest first.
     pub records: Vec<Vec<u8>>,
@@ -313,7 +311,8 @@ impl MapHandle {
         Ok(elements)
     }
 
-    /// All that the map holds: elements sorted by key, or the records of a ring buffer (which are consumed).
+    /// All that the map holds. The records of a ring buffer are consumed by it, and so are the values of a queue or
+    /// stack in the kernel, where nothing else shows them.
     ///
     /// # Errors
     /// The map cannot be read.
@@ -329,12 +328,14 @@ impl MapHandle {
         };
         match def.kind {
             MapKind::Ringbuf => contents.records = self.drain()?,
+            MapKind::Queue | MapKind::Stack => {
+                let values = self.values()?;
+                contents.elements = values.into_iter().map(|v| (Vec::new(), Element::Value(v))).collect();
+            }
             MapKind::UserRingbuf
             | MapKind::BloomFilter
             | MapKind::Arena
             | MapKind::StructOps
-            | MapKind::Queue
-            | MapKind::Stack
             | MapKind::PerfEventArray
             | MapKind::StackTrace
             | MapKind::SkStorage
@@ -366,6 +367,24 @@ impl MapHandle {
             | MapKind::Cpumap => contents.elements = self.elements()?,
         }
         Ok(contents)
+    }
+
+    /// The values of a queue or stack, oldest first.
+    fn values(&self) -> Result<Vec<Vec<u8>>, Error> {
+        match &self.backing {
+            Backing::User(map) => Ok(map.values()),
+            #[cfg(feature = "kernel")]
+            Backing::Kernel(map, def) => {
+                let mut values = Vec::new();
+                while let Some(value) = map.lookup_and_delete(&[])? {
+                    values.push(value);
+                }
+                if def.kind == MapKind::Stack {
+                    values.reverse();
+                }
+                Ok(values)
+            }
+        }
     }
 
     /// Takes all records out of a ring buffer.
@@ -466,21 +485,7 @@ impl MapHandle {
         map.ok_or_else(|| self.failed(operation, MapError::NotSupported))
     }
 
-    /// A view of the map with keys and values of Rust types.
-    ///
-    /// # Errors
-    /// Sizes that differ from the map's.
-    pub fn typed<K, V>(&self) -> Result<TypedMap<K, V>, Error>
-    where
-        K: IntoBytes + FromBytes + Immutable,
-        V: IntoBytes + FromBytes + Immutable,
-    {
-        self.check_size("key type", size_of::<K>(), self.def().key_size as usize)?;
-        self.check_size("value type", size_of::<V>(), self.def().value_size as usize)?;
-        Ok(TypedMap { map: self.clone(), types: PhantomData })
-    }
-
-    fn check_size(&self, what: &'static str, given: usize, wanted: usize) -> Result<(), Error> {
+    pub(super) fn check_size(&self, what: &'static str, given: usize, wanted: usize) -> Result<(), Error> {
         if given == wanted {
             return Ok(());
         }
@@ -497,70 +502,4 @@ impl std::fmt::Debug for MapHandle {
         let def = self.def();
         write!(f, "MapHandle({} `{}`, {} entries)", def.kind, def.name, def.max_entries)
     }
-}
-
-/// A map with keys of type `K` and values of type `V`.
-#[derive(Clone, Debug)]
-pub struct TypedMap<K, V> {
-    map: MapHandle,
-    types: PhantomData<fn(K) -> V>,
-}
-
-impl<K, V> TypedMap<K, V>
-where
-    K: IntoBytes + FromBytes + Immutable,
-    V: IntoBytes + FromBytes + Immutable,
-{
-    /// The value of `key`; for a per-CPU map use [`per_cpu`](Self::per_cpu).
-    ///
-    /// # Errors
-    /// What the map type does not allow.
-    pub fn get(&self, key: &K) -> Result<Option<V>, Error> {
-        match self.map.lookup(key.as_bytes())? {
-            None => Ok(None),
-            Some(Element::Value(bytes)) => Ok(Some(read(&bytes))),
-            Some(Element::PerCpu(_)) => Err(Error::PerCpu { map: self.map.def().name.clone() }),
-        }
-    }
-
-    /// Every CPU's value of `key`, in slot order; a single one for other maps. Empty when there is no element.
-    ///
-    /// # Errors
-    /// What the map type does not allow.
-    pub fn per_cpu(&self, key: &K) -> Result<Vec<V>, Error> {
-        Ok(match self.map.lookup(key.as_bytes())? {
-            None => Vec::new(),
-            Some(Element::Value(bytes)) => vec![read(&bytes)],
-            Some(Element::PerCpu(values)) => values.iter().map(|bytes| read(bytes)).collect(),
-        })
-    }
-
-    /// Sets the value of `key`; on every CPU for a per-CPU map.
-    ///
-    /// # Errors
-    /// A full or frozen map.
-    pub fn set(&self, key: &K, value: &V) -> Result<(), Error> {
-        self.map.update(key.as_bytes(), &Element::Value(value.as_bytes().to_vec()), 0)
-    }
-
-    /// Removes an element.
-    ///
-    /// # Errors
-    /// No such element, or a type whose elements cannot be removed.
-    pub fn remove(&self, key: &K) -> Result<(), Error> {
-        self.map.delete(key.as_bytes())
-    }
-
-    /// All keys.
-    ///
-    /// # Errors
-    /// A type without keys.
-    pub fn keys(&self) -> Result<Vec<K>, Error> {
-        Ok(self.map.keys()?.iter().map(|bytes| read(bytes)).collect())
-    }
-}
-
-/// Bytes as a value; the sizes were compared when the typed view was made.
-fn read<T: FromBytes>(bytes: &[u8]) -> T {
-    T::read_from_bytes(bytes).expect("the size was checked when the typed map was made")
 }

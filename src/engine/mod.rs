@@ -14,6 +14,7 @@ mod program;
 mod record;
 mod tail;
 mod timers;
+mod typed;
 mod user_maps;
 pub mod witness;
 
@@ -27,9 +28,10 @@ use beelift_runtime::object::Objects;
 pub use collection::{Collection, LoadTimes};
 pub use error::Error;
 pub use fill::{Content, Fill};
-pub use maps::{Contents, Element, MapHandle, TypedMap};
+pub use maps::{Contents, Element, MapHandle};
 pub use program::{Backend, Loaded, Runner};
 pub use record::{Input, Record};
+pub use typed::TypedMap;
 
 use crate::link::LinkOptions;
 use crate::verify;

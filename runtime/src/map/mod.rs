@@ -174,6 +174,11 @@ pub trait Map: Send + Sync {
         None
     }
 
+    /// What a queue or stack holds, oldest first; nothing for kinds with keys.
+    fn values(&self) -> Vec<Vec<u8>> {
+        Vec::new()
+    }
+
     /// Key of the element in whose value the address lies, if keys can be told from values.
     fn key_of(&self, _value: ValuePtr) -> Option<ElementKey> {
         None

@@ -159,6 +159,13 @@ impl Map for QueueMap {
         self.next_into(Reading::Keep, value)
     }
 
+    fn values(&self) -> Vec<Vec<u8>> {
+        let size = self.state.layout().size();
+        self.with_lock(|| {
+            (0..self.len.load(Relaxed)).map(|n| self.values.to_vec(self.offset(n), size)).collect()
+        })
+    }
+
     /// Programs have no pointers into these maps.
     fn as_any(&self) -> &dyn std::any::Any {
         self

@@ -15,8 +15,9 @@ use std::time::Duration;
 use serde_json::json;
 
 use beelift::btf::Btf;
-use beelift::engine::compare::Trial;
+use beelift::engine::compare::{Comparison, Trial};
 use beelift::engine::{Backend, Choice, Collection, Contents, EngineBuilder, Fill, Input, Record};
+use beelift::runtime::MapKind;
 use beelift::verify::Options;
 use beelift::{Engine, Error, FixedEnvironment, Program, ProgramType};
 
@@ -211,6 +212,10 @@ impl Job<'_> {
                 self.write_capture(&records)?;
             }
         }
+        let unread = not_compared(&comparison);
+        if !unread.is_empty() {
+            say!("note: not compared, since they cannot be read: map {}", unread.join(", "));
+        }
         if as_json {
             out!("{}", self.comparison_json(&comparison));
         } else {
@@ -272,4 +277,25 @@ impl Job<'_> {
             error => Failure::failure(error).at(self.name),
         }
     }
+}
+
+/// Maps that programs may have changed and nobody can read.
+fn not_compared(comparison: &Comparison) -> Vec<String> {
+    let outcomes = comparison.columns.iter().filter_map(|column| column.outcome.as_ref().ok());
+    let set_from_outside = |kind: MapKind| {
+        matches!(
+            kind,
+            MapKind::ProgArray
+                | MapKind::CgroupArray
+                | MapKind::ArrayOfMaps
+                | MapKind::HashOfMaps
+                | MapKind::Xskmap
+                | MapKind::StructOps
+                | MapKind::InsnArray
+        )
+    };
+    let unread = |(name, map): &(String, Contents)| {
+        (map.unreadable.is_some() && !set_from_outside(map.kind)).then(|| format!("`{name}`"))
+    };
+    outcomes.take(1).flat_map(|outcome| outcome.maps.iter().filter_map(unread)).collect()
 }

@@ -85,6 +85,64 @@ fn all_engines_agree_on_the_examples() {
 }
 
 #[test]
+fn queues_and_stacks_are_compared_and_what_cannot_be_is_named() {
+    let program = Scratch::new(
+        "queues.s",
+        ".map fifo queue key=0 value=8 entries=4
+         .map lifo stack key=0 value=8 entries=4
+         .map events perf_event_array key=4 value=4 entries=0
+          r6 = r1
+          *(u64 *)(r10 -8) = 7
+          r1 = map[fifo] ll
+          r2 = r10
+          r2 += -8
+          r3 = 0
+          call bpf_map_push_elem
+          *(u64 *)(r10 -8) = 9
+          r1 = map[lifo] ll
+          r2 = r10
+          r2 += -8
+          r3 = 0
+          call bpf_map_push_elem
+          r1 = r6
+          r2 = map[events] ll
+          r3 = 0xffffffff ll
+          r4 = r10
+          r4 += -8
+          r5 = 8
+          call bpf_perf_event_output
+          r0 = 2
+          exit",
+    );
+    let args = ["run", &program.path(), "--type", "xdp", "--packet", ARP];
+    let one = |more: &[&str]| beelift(&[&args[..], more].concat());
+    let maps = one(&["--maps", "--json"]).status(0).json();
+    let value = |map: &str| maps["maps"][map]["entries"][0]["value"].clone();
+    assert_eq!((value("fifo"), value("lifo")), ("0700000000000000".into(), "0900000000000000".into()));
+    let text = one(&["--engine", "all"]).status(0).says("map `events`");
+    if require::kernel("queues in the kernel") {
+        text.prints("kernel: 1 runs");
+    }
+}
+
+#[test]
+fn layer_three_does_not_see_the_ethernet_header() {
+    let program = Scratch::new("one.s", "r0 = *(u32 *)(r1 +0)\nexit");
+    let args = ["run", &program.path(), "--packet", ARP, "--json", "--type"];
+    let one = |kind: &str, engine: &str| {
+        let value = beelift(&[&args[..], &[kind, "--engine", engine]].concat()).status(0).json();
+        let run = &runs(&value)[0];
+        (run["return"].as_u64(), run["packet"].as_str().map(str::to_owned))
+    };
+    let length = ARP.len() as u64 / 2;
+    let kernel = require::kernel("packets without their first header");
+    for engine in ["interpreter", "jit", "kernel"].into_iter().take(if kernel { 3 } else { 2 }) {
+        assert_eq!(one("sched_cls", engine), (Some(length), Some(ARP.to_owned())), "{engine}");
+        assert_eq!(one("socket_filter", engine), (Some(length - 14), Some(ARP.to_owned())), "{engine}");
+    }
+}
+
+#[test]
 fn one_packet_from_the_command_line() {
     let value = beelift(&["run", FIREWALL, "--packet", ARP, "--json"]).status(0).json();
     assert_eq!((&runs(&value)[0]["return"], &runs(&value)[0]["action"]), (&2.into(), &"XDP_PASS".into()));
