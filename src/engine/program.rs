@@ -376,7 +376,15 @@ impl Loaded {
     /// # Errors
     /// Everything but a trap, which is part of the record.
     pub fn run_repeated(&self, input: &Input, repeat: u32) -> Result<Record, Error> {
-        record::on_input(self.types.0, input, &mut Recorded { program: self, input, repeat: repeat.max(1) })
+        let mut recorded = Recorded { program: self, input, repeat: repeat.max(1) };
+        record::on_input(self.types.0, input, &mut recorded).map_err(|error| match error {
+            // The context is ours, so there is none for such programs.
+            Error::ContextType { program } => Error::Unsupported {
+                program: self.program.name.clone(),
+                what: format!("contexts of type {program}"),
+            },
+            other => other,
+        })
     }
 
     fn record<C: Context>(&self, context: &mut C, input: &Input, repeat: u32) -> Result<Record, Error> {

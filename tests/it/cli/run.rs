@@ -407,6 +407,9 @@ fn what_user_space_lacks_is_named_or_runs_in_the_kernel() {
     let file = Scratch::new("lacking.s", source);
     let args = ["run", file.path(), "--type", "xdp", "--packet", ARP];
     beelift(&[&args[..], &["--engine", "jit"]].concat()).status(5).says("sockmap");
+    // And a program type without contexts here.
+    let args_of_type = ["run", PASS, "--packet", ARP, "--engine", "jit", "--type"];
+    beelift(&[&args_of_type[..], &["sk_msg"]].concat()).status(5).says("contexts of type sk_msg");
     if require::kernel("falling back to the kernel") {
         let outcome = beelift(&[&args[..], &["--json"]].concat()).status(0);
         let value = outcome.json();
