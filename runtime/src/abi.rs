@@ -61,6 +61,8 @@ pub struct ExecContext<'a> {
     pub environment: &'a dyn Environment,
     /// Scratch of helpers that leave something behind for the end of the run (redirect target, …).
     pub effects: &'a crate::helper::Effects,
+    /// Types of objects that the program allocates.
+    pub objects: &'a crate::heap::ObjectTypes,
     /// Number of the program that runs, for what it leaves to be called later (timers).
     pub program: u32,
 }
@@ -83,7 +85,8 @@ pub struct Host<'a> {
 }
 
 impl<'a> ExecContext<'a> {
-    /// The context of one run: `context` is what `ctx` gave as r1 when it was entered.
+    /// The context of one run: `context` is what `ctx` gave as r1 when it was entered. Programs that allocate objects get
+    /// their types by [`ExecContext::objects`].
     #[inline]
     #[must_use]
     pub fn new(
@@ -108,6 +111,7 @@ impl<'a> ExecContext<'a> {
             ctx,
             probe: Probe::default(),
             maps,
+            objects: crate::heap::ObjectTypes::NONE,
             environment: host.environment,
             effects: host.effects,
         }
@@ -134,6 +138,7 @@ impl<'a> ExecContext<'a> {
             ctx: caller.ctx,
             probe: Probe::default(),
             maps,
+            objects: crate::heap::ObjectTypes::NONE,
             environment: caller.environment,
             effects: caller.effects,
         }

@@ -180,6 +180,10 @@ fn check_helpers(unit: &Unit<'_>, options: &Options) -> Result<(), AotError> {
                     helper: symbol.to_string(),
                 });
             }
+            Symbol::Stub(Stub::ObjectLoad) => {
+                let program = unit.program.name.clone();
+                return Err(AotError::Feature { program, what: "allocated objects" });
+            }
             Symbol::Stub(Stub::MapIterate) => {
                 let program = unit.program.name.clone();
                 return Err(AotError::Feature { program, what: "a walk over all elements of a map" });

@@ -206,7 +206,9 @@ impl Writer<'_> {
                     Symbol::Stub(Stub::TrapExit) => self.undefined("beelift_trap_exit"),
                     Symbol::Kfunc(_)
                     | Symbol::Arena(_)
-                    | Symbol::Stub(Stub::PacketLoad | Stub::MapIterate | Stub::ThrowExit) => {
+                    | Symbol::Stub(
+                        Stub::PacketLoad | Stub::ObjectLoad | Stub::MapIterate | Stub::ThrowExit,
+                    ) => {
                         unreachable!("refused before anything is written")
                     }
                     Symbol::MapHandle(slot) => self.maps[self.plan.map(slot)].0,

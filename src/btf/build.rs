@@ -148,6 +148,10 @@ impl BtfBuilder {
     pub fn global(&mut self, name: &str, of: TypeId) -> TypeId {
         self.add(name, raw::VAR, 0, of.0, &[1])
     }
+    /// A tag of a declaration, or of one of its members or parameters.
+    pub fn decl_tag(&mut self, name: &str, of: TypeId, component: Option<u32>) -> TypeId {
+        self.add(name, raw::DECL_TAG, 0, of.0, &[component.unwrap_or(u32::MAX)])
+    }
     /// What was made.
     ///
     /// # Errors

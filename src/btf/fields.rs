@@ -16,7 +16,7 @@ const MAX_FIELDS: usize = 64;
 #[must_use]
 pub fn special_fields(btf: &Btf, id: TypeId) -> Vec<SpecialField> {
     let mut search = Search { btf, found: Vec::new(), budget: 10_000 };
-    search.visit(id, 0, 0);
+    search.visit(id, 0, 0, (TypeId::VOID, 0));
     search.found.sort_by_key(|field| field.offset);
     search.found
 }
@@ -45,7 +45,8 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
-    fn visit(&mut self, id: TypeId, offset: u32, depth: usize) {
+    /// `member` is the member or variable that this is an array of, for its annotations.
+    fn visit(&mut self, id: TypeId, offset: u32, depth: usize, member: (TypeId, usize)) {
         if self.budget == 0 || depth > MAX_DEPTH || self.found.len() >= MAX_FIELDS {
             return;
         }
@@ -59,7 +60,7 @@ impl Search<'_> {
                     }
                     let at = offset.wrapping_add(member.bit_offset / 8);
                     if member.bit_size.is_none() && !self.special(ty.id, index, member.of, at) {
-                        self.visit(member.of, at, depth + 1);
+                        self.visit(member.of, at, depth + 1, (ty.id, index));
                     }
                 }
             }
@@ -72,8 +73,8 @@ impl Search<'_> {
                     let Some(at) = index.checked_mul(stride).and_then(|at| at.checked_add(offset)) else {
                         return;
                     };
-                    if !self.special(TypeId::VOID, 0, element, at) {
-                        self.visit(element, at, depth + 1);
+                    if !self.special(member.0, member.1, element, at) {
+                        self.visit(element, at, depth + 1, member);
                     }
                     // Elements are alike: a first one without special fields speaks for all.
                     if self.found.len() == before || self.budget == 0 || self.found.len() >= MAX_FIELDS {
@@ -83,12 +84,12 @@ impl Search<'_> {
             }
             Kind::Var { of, .. } => {
                 if !self.special(ty.id, 0, of, offset) {
-                    self.visit(of, offset, depth + 1);
+                    self.visit(of, offset, depth + 1, (ty.id, 0));
                 }
             }
             Kind::Datasec { vars, .. } => {
                 for var in vars.iter() {
-                    self.visit(var.var, offset.wrapping_add(var.offset), depth + 1);
+                    self.visit(var.var, offset.wrapping_add(var.offset), depth + 1, (TypeId::VOID, 0));
                 }
             }
             Kind::Void
@@ -222,5 +223,24 @@ mod tests {
             ]
         );
         assert_eq!(special_fields(&btf, huge), []);
+    }
+
+    #[test]
+    fn heads_in_an_array_hold_what_the_member_says() {
+        let mut build = BtfBuilder::new();
+        let int = build.int("int", 4, IntEncoding::Signed);
+        let head = build.structure("bpf_list_head", 16, &[]);
+        let node = build.structure("bpf_list_node", 24, &[]);
+        let item = build.structure("item", 32, &[("key", int, 0, 0), ("node", node, 64, 0)]);
+        let heads = build.array(head, int, 2);
+        let value = build.structure("value", 40, &[("key", int, 0, 0), ("heads", heads, 64, 0)]);
+        build.decl_tag("contains:item:node", value, Some(1));
+        let btf = build.finish().unwrap();
+        let found: Vec<_> = special_fields(&btf, value)
+            .iter()
+            .map(|field| (field.kind, field.offset, field.btf_type, field.node))
+            .collect();
+        let one = |offset| (SpecialKind::ListHead, offset, item.0, 8);
+        assert_eq!(found, [one(8), one(24)]);
     }
 }

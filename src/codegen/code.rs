@@ -121,6 +121,8 @@ pub enum Stub {
     ThrowExit,
     /// `beelift_runtime::helper::PACKET_LOAD`: what the packet access instructions load.
     PacketLoad,
+    /// `beelift_runtime::helper::OBJECT_LOAD`: a load of an object that may be gone.
+    ObjectLoad,
     /// `beelift_runtime::helper::MAP_ITERATE`: the next element of a map.
     MapIterate,
 }
@@ -140,6 +142,7 @@ impl std::fmt::Display for Symbol {
             Self::Stub(Stub::TrapExit) => f.write_str("stub trap_exit"),
             Self::Stub(Stub::ThrowExit) => f.write_str("stub throw_exit"),
             Self::Stub(Stub::PacketLoad) => f.write_str("stub packet_load"),
+            Self::Stub(Stub::ObjectLoad) => f.write_str("stub object_load"),
             Self::Stub(Stub::MapIterate) => f.write_str("stub map_iterate"),
         }
     }

@@ -368,6 +368,9 @@ impl Lowering<'_> {
             CallTarget::PacketLoad => {
                 (Symbol::Stub(Stub::PacketLoad), words(CallConv::SystemV, 1 + args.len()))
             }
+            CallTarget::ObjectLoad => {
+                (Symbol::Stub(Stub::ObjectLoad), words(CallConv::SystemV, 1 + args.len()))
+            }
             CallTarget::MapIterate => {
                 (Symbol::Stub(Stub::MapIterate), words(CallConv::SystemV, 1 + args.len()))
             }

@@ -33,6 +33,7 @@ pub(super) fn name_of(symbol: Symbol) -> UserExternalName {
         Symbol::Stub(Stub::PacketLoad) => (STUB, 1),
         Symbol::Stub(Stub::MapIterate) => (STUB, 2),
         Symbol::Stub(Stub::ThrowExit) => (STUB, 3),
+        Symbol::Stub(Stub::ObjectLoad) => (STUB, 4),
     };
     UserExternalName { namespace, index }
 }
@@ -48,6 +49,7 @@ pub(super) fn symbol_of(name: &UserExternalName) -> Symbol {
         STUB if name.index == 0 => Symbol::Stub(Stub::TrapExit),
         STUB if name.index == 1 => Symbol::Stub(Stub::PacketLoad),
         STUB if name.index == 2 => Symbol::Stub(Stub::MapIterate),
+        STUB if name.index == 4 => Symbol::Stub(Stub::ObjectLoad),
         STUB => Symbol::Stub(Stub::ThrowExit),
         MAP_HELPER => {
             let id = name.index & ((1 << HELPER_BITS) - 1);

@@ -322,7 +322,8 @@ impl Engine {
             direct.or_else(|| helper::by_id(id).and_then(|helper| helper.function))
         };
         let loaded = JitProgram::load(Arc::new(code), types, &self.shared.code, Arc::clone(maps), &helpers)
-            .map_err(|error| Error::Publish { program: name.clone(), error })?;
+            .map_err(|error| Error::Publish { program: name.clone(), error })?
+            .with_objects(program.object_types());
         times.publish = start.elapsed();
         Ok(Body::Jit(loaded))
     }

@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+#[cfg(feature = "kernel")]
+use beelift_runtime::map::SpecialKind;
 use beelift_runtime::map::arena::ArenaMap;
 use beelift_runtime::map::ringbuf::RingbufMap;
 use beelift_runtime::map::user_ringbuf::UserRingbufMap;
@@ -139,7 +141,7 @@ impl MapHandle {
             Backing::User(map) => map.lookup_bytes(key),
             #[cfg(feature = "kernel")]
             Backing::Kernel(map, _) => match map.lookup(key) {
-                Ok(Some(bytes)) => Ok(bytes),
+                Ok(Some(bytes)) => Ok(self.without_heads(bytes)),
                 Ok(None) => Err(MapError::NotFound),
                 Err(error) => return Err(error.into()),
             },
@@ -149,6 +151,20 @@ impl MapHandle {
             Err(MapError::NotFound) => Ok(None),
             Err(error) => Err(self.failed("lookup", error)),
         }
+    }
+
+    /// Heads of lists read as zero, as all special fields do. The kernel shows an empty list in the copy that it makes: its
+    /// own addresses.
+    #[cfg(feature = "kernel")]
+    fn without_heads(&self, mut bytes: Vec<u8>) -> Vec<u8> {
+        let heads = self.def().fields.iter().filter(|field| field.kind == SpecialKind::ListHead);
+        for field in heads {
+            let (start, end) = (field.offset as usize, (field.offset + field.size) as usize);
+            if let Some(head) = bytes.get_mut(start..end) {
+                head.fill(0);
+            }
+        }
+        bytes
     }
 
     fn element(&self, bytes: Vec<u8>) -> Element {

@@ -274,7 +274,8 @@ impl Loaded {
         observer: &mut dyn Observer,
     ) -> Result<u64, Error> {
         let entry = context.enter();
-        let cx = ExecContext::new(self.host(cpu, effects), context, entry.r1, interp.maps(), None);
+        let mut cx = ExecContext::new(self.host(cpu, effects), context, entry.r1, interp.maps(), None);
+        cx.objects = interp.objects();
         let mut regions = Regions::new(interp.maps());
         context.regions(&mut regions);
         let result = interp.run_observed(&cx, regions, entry, observer);
@@ -327,7 +328,8 @@ impl Loaded {
         // No context: the callback is given none.
         let context = RawContext::new(self.program.prog_type, &[]).map_err(memory)?;
         let host = self.host(slot.as_ref().map_or(0, CpuSlot::index), &effects);
-        let cx = ExecContext::new(host, &context, 0, interp.maps(), None);
+        let mut cx = ExecContext::new(host, &context, 0, interp.maps(), None);
+        cx.objects = interp.objects();
         let result = interp.run_callback(&cx, due.callback.function, map, ValuePtr(due.address));
         result.map(drop).map_err(|trap| Error::Trap(Box::new(trap_of_target(&effects).unwrap_or(trap))))
     }

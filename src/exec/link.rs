@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::io;
 
 use beelift_runtime::abi::HelperFn;
-use beelift_runtime::helper::{self, MAP_ITERATE, PACKET_LOAD};
+use beelift_runtime::helper::{self, MAP_ITERATE, OBJECT_LOAD, PACKET_LOAD};
 use beelift_runtime::map::MapHandle;
 use beelift_runtime::map::arena::ArenaMap;
 
@@ -125,6 +125,7 @@ fn address_of(symbol: Symbol, base: u64, starts: &[u32], bindings: &Bindings<'_>
         Symbol::Stub(Stub::TrapExit) => Ok(bindings.trap_exit),
         Symbol::Stub(Stub::ThrowExit) => Ok(bindings.throw_exit),
         Symbol::Stub(Stub::PacketLoad) => Ok(PACKET_LOAD as usize as u64),
+        Symbol::Stub(Stub::ObjectLoad) => Ok(OBJECT_LOAD as usize as u64),
         Symbol::Stub(Stub::MapIterate) => Ok(MAP_ITERATE as usize as u64),
     }
 }

@@ -7,6 +7,7 @@ use beelift_runtime::TrapKind;
 use beelift_runtime::abi::TrapExit;
 use beelift_runtime::abi::{ExecContext, HelperFn, Host};
 use beelift_runtime::ctx::{Context, Entry, ProgramType};
+use beelift_runtime::heap::ObjectTypes;
 use beelift_runtime::helper::{TailCall, release_lock};
 use beelift_runtime::map::MapHandle;
 
@@ -24,6 +25,7 @@ pub struct JitProgram {
     maps: Arc<[Box<MapHandle>]>,
     prog_type: ProgramType,
     attach_type: u32,
+    objects: ObjectTypes,
     /// The one length of the buffer (of a `memory` program) that the code is for.
     buffer: Option<u32>,
     /// Whether the code calls nothing outside itself, so that it always comes back by its own return.
@@ -60,7 +62,14 @@ impl JitProgram {
         };
         let linked = link(&code, memory, &bindings)?;
         let self_contained = code.functions.iter().flat_map(|function| &function.relocs).all(stays_inside);
-        Ok(Self { linked, code, maps, prog_type, attach_type, buffer, self_contained })
+        let objects = ObjectTypes::default();
+        Ok(Self { linked, code, maps, prog_type, attach_type, objects, buffer, self_contained })
+    }
+
+    /// The program allocates objects of these types.
+    #[must_use]
+    pub(crate) fn with_objects(self, objects: ObjectTypes) -> Self {
+        Self { objects, ..self }
     }
 
     /// Runs the program on a context.
@@ -91,7 +100,8 @@ impl JitProgram {
         if self.buffer.is_some_and(|len| u64::from(len) != r2) {
             return None;
         }
-        let cx = ExecContext::new(host, context, r1, &self.maps, Some(entry::trap_exit));
+        let mut cx = ExecContext::new(host, context, r1, &self.maps, Some(entry::trap_exit));
+        cx.objects = &self.objects;
         // SAFETY: INV-2, INV-4: the code comes from a `Verified` program of this type (only the crate itself
         // makes a `JitProgram`), the context is a native one of that type, borrowed for the whole call.
         let value = unsafe { self.enter(&cx, r1, r2) };
@@ -107,7 +117,8 @@ impl JitProgram {
         if !native || !caller.ctx.accepts(self.prog_type, self.attach_type) || self.buffer.is_some() {
             return None;
         }
-        let cx = ExecContext::for_tail_call(caller, &self.maps, id);
+        let mut cx = ExecContext::for_tail_call(caller, &self.maps, id);
+        cx.objects = &self.objects;
         // SAFETY: INV-2, INV-4: a run in native code makes the call, so its context is a native one of the caller's
         // type, entered and borrowed for the whole run; the program was verified for contexts of that type.
         let value = unsafe { self.enter(&cx, caller.context.get(), 0) };

@@ -7,6 +7,7 @@ use beelift_runtime::TrapKind;
 use beelift_runtime::abi::{ExecContext, HelperFn};
 use beelift_runtime::ctx::{MemoryContext, ProgramType};
 use beelift_runtime::environment::Environment;
+use beelift_runtime::heap::ObjectTypes;
 use beelift_runtime::helper::Effects;
 use beelift_runtime::map::MapHandle;
 
@@ -58,6 +59,7 @@ pub(crate) fn run(program: &JitProgram, buffer: &mut [u8], fuel: u64) -> Result<
         ctx: &ctx,
         probe: Default::default(),
         maps: &maps,
+        objects: ObjectTypes::NONE,
         environment: &Nowhere,
         effects: &Effects::default(),
         program: 1,

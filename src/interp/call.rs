@@ -48,9 +48,9 @@ pub(super) fn supported(helper: &Helper) -> Result<(), String> {
             | ArgKind::Callback
             | ArgKind::Dynptr { .. }
             | ArgKind::Sock { .. } => continue,
+            ArgKind::Object(_) | ArgKind::Kptr | ArgKind::BtfId { name: "", .. } => continue,
             ArgKind::StackOrNull => "callbacks",
             ArgKind::BtfId { name, .. } => name,
-            ArgKind::Kptr => "kptrs",
             ArgKind::PercpuBtfId => "per-CPU kernel variables",
         };
         return Err(format!("helper {} ({what})", helper.name));
@@ -85,6 +85,7 @@ pub(super) fn call(
                 | BadArgument::NotATimer(_)
                 | BadArgument::NotADynptr(_)
                 | BadArgument::NotASocket(_)
+                | BadArgument::NotAnObject(_)
                 | BadArgument::Unsupported => Refusal { kind: TrapKind::Argument, fault: None },
             }
         })?;

@@ -1,4 +1,4 @@
-//! Helpers that call a subprogram back: `bpf_loop`, `bpf_for_each_map_elem`, `bpf_user_ringbuf_drain`.
+//! What calls a subprogram back: `bpf_loop`, `bpf_for_each_map_elem`, `bpf_user_ringbuf_drain`, `bpf_rbtree_add`.
 //!
 //! A callback runs in a frame of its own; when it returns, [`Run::called_back`] decides about another turn.
 #![forbid(unsafe_code)]
@@ -6,10 +6,10 @@
 use std::sync::Arc;
 
 use beelift_runtime::TrapKind;
-use beelift_runtime::helper::{self, drain_words};
+use beelift_runtime::helper::{self, Helper, drain_words};
 use beelift_runtime::map::{ElementKey, Map};
 
-use super::call::Refusal;
+use super::call::{self, Refusal};
 use super::run::{Run, Step, trap};
 use crate::isa::limits::{MAX_LOOPS, function_at};
 use crate::isa::{Callee, InsnId, Reg};
@@ -45,6 +45,9 @@ enum Over {
     Elements { map: Arc<dyn Map>, address: u64, cursor: u64 },
     /// Samples of a ring buffer of user space, behind `count` of them.
     Samples { map: Arc<dyn Map>, count: u64, flags: u64 },
+    /// Nodes of a tree on the way to the place of a new one: `at` is the one last asked about, if one was, and `before`
+    /// what the answer was.
+    Nodes { kfunc: &'static Helper, root: u64, node: u64, at: u64, before: u64 },
 }
 
 impl Run<'_, '_> {
@@ -76,6 +79,17 @@ impl Run<'_, '_> {
         self.turn(at, Calling { callback, context, calls: 0, over })
     }
 
+    /// Begins `bpf_rbtree_add`.
+    pub(super) fn add_to_tree(&mut self, at: InsnId, kfunc: &'static Helper) -> Result<Step, Refusal> {
+        let [root, node, callback, ..] = Reg::ARGS.map(|reg| self.get(reg));
+        let is_function = function_at(callback).is_some();
+        let Some(Callee::Subprogram(callback)) = self.target(callback).filter(|_| is_function) else {
+            return Err(trap(TrapKind::Argument));
+        };
+        let over = Over::Nodes { kfunc, root, node, at: 0, before: 0 };
+        self.turn(at, Calling { callback, context: 0, calls: 0, over })
+    }
+
     /// The callback's frame is gone.
     pub(super) fn stop_calling_back(&mut self, calling: &Calling) {
         if matches!(calling.over, Over::Elements { .. } | Over::Samples { .. }) {
@@ -90,6 +104,10 @@ impl Run<'_, '_> {
         if let Over::Samples { count, .. } = &mut calling.over {
             // The ring is told of the end, too.
             *count |= if self.get(Reg::R0) == 0 { 0 } else { drain_words::STOP };
+            return self.turn(at, calling);
+        }
+        if let Over::Nodes { before, .. } = &mut calling.over {
+            *before = self.get(Reg::R0);
             return self.turn(at, calling);
         }
         if self.get(Reg::R0) != 0 {
@@ -122,6 +140,16 @@ impl Run<'_, '_> {
                 }
                 self.memory.push_sample();
                 Some([sample, calling.context, 0, 0])
+            }
+            Over::Nodes { kfunc, root, node, at: last, before } => {
+                let program_type = self.interp.program.prog_type;
+                let arguments = [*root, *node, *last, *before, 0];
+                let next = call::call(kfunc, program_type, self.cx, &self.memory, arguments)?;
+                if next <= helper::TREE_ADD_DONE {
+                    return Ok(self.finish(at, next));
+                }
+                *last = next;
+                Some([*node, next, 0, 0])
             }
         };
         let Some(arguments) = arguments else { return Ok(self.finish(at, u64::from(calling.calls))) };

@@ -24,7 +24,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use beelift_runtime::TrapKind;
 use beelift_runtime::abi::ExecContext;
 use beelift_runtime::ctx::{ContextLayout, Entry, ProgramType};
-use beelift_runtime::helper::{self, Helper, TailCall, release_lock};
+use beelift_runtime::heap::ObjectTypes;
+use beelift_runtime::helper::{self, ArgKind, Helper, TailCall, release_lock};
 use beelift_runtime::map::arena::ArenaMap;
 use beelift_runtime::map::{Map, MapHandle, MapOfMaps, SpecialKind, ValuePtr};
 use beelift_runtime::mem::{OutOfMemory, RegionKind, Regions, SharedBytes};
@@ -34,6 +35,9 @@ use crate::isa::limits::function_at;
 use crate::isa::{Callee, Const64, Insn, InsnId, MapSlot, Pc, Reg, Size};
 use crate::link::{Program, Trap};
 pub use monitor::Monitor;
+
+/// `bpf_kptr_xchg`
+const KPTR_XCHG: u32 = 194;
 
 /// Frames of one call chain, as in the kernel.
 pub const MAX_FRAMES: usize = 8;
@@ -65,6 +69,11 @@ pub enum InterpError {
     OutOfMemory(#[from] OutOfMemory),
 }
 
+/// Whether a kernel function has to do with allocated objects.
+fn takes_objects(kfunc: &&Helper) -> bool {
+    kfunc.proto.args.iter().any(|arg| matches!(arg, ArgKind::Object(_)))
+}
+
 /// A program that can be interpreted. `Send + Sync`: a run takes `&self`.
 pub struct InterpProgram {
     program: Arc<Program>,
@@ -72,6 +81,10 @@ pub struct InterpProgram {
     helpers: BTreeMap<u32, &'static Helper>,
     /// By slot; `None` for `bpf_throw`, and for those that nothing calls.
     kfuncs: Vec<Option<&'static Helper>>,
+    /// Types of objects that the program allocates.
+    objects: ObjectTypes,
+    /// Whether it has to do with allocated objects at all.
+    sees_objects: bool,
     /// The arena that the program names.
     arena: Option<MapSlot>,
     layout: ContextLayout,
@@ -219,7 +232,9 @@ impl InterpProgram {
             return Err(InterpError::Unsupported { at: Pc(0), what });
         }
         let stacks = Mutex::new(vec![new_stack()?]);
-        Ok(Self { program, maps, helpers: found, kfuncs, arena, layout, stacks })
+        let objects = program.object_types();
+        let sees_objects = found.contains_key(&KPTR_XCHG) || kfuncs.iter().flatten().any(takes_objects);
+        Ok(Self { program, maps, helpers: found, kfuncs, objects, sees_objects, arena, layout, stacks })
     }
 
     /// Runs the program on the memory in `regions`. `entry` comes from the context of the run, whose address
@@ -250,6 +265,9 @@ impl InterpProgram {
         };
         let mut regions = regions;
         regions.add_lent(cx.effects);
+        if self.sees_objects {
+            regions.add_objects();
+        }
         let memory = memory::Memory::new(regions, &stack, self.layout, cx);
         let start = run::Start { at: InsnId(0), arguments: [entry.r1, entry.r2, 0, 0, 0] };
         let result = run::run(self, cx, memory, start, observer);
@@ -281,6 +299,9 @@ impl InterpProgram {
         let stack = new_stack().expect("memory for the stack of a run");
         let mut regions = Regions::new(&self.maps);
         regions.add_lent(cx.effects);
+        if self.sees_objects {
+            regions.add_objects();
+        }
         let mut memory = memory::Memory::new(regions, &stack, self.layout, cx);
         let key = memory.push_key(&key).ok_or_else(refused)?;
         let start = run::Start { at, arguments: [handle, key, value.0, 0, 0] };
@@ -309,12 +330,19 @@ impl InterpProgram {
         if !caller.ctx.accepts(self.program.prog_type, self.program.attach_type) {
             return None;
         }
-        let cx = ExecContext::for_tail_call(caller, &self.maps, id);
+        let mut cx = ExecContext::for_tail_call(caller, &self.maps, id);
+        cx.objects = &self.objects;
         let mut regions = Regions::new(&self.maps);
         caller.ctx.regions(&mut regions);
         let result = self.run(&cx, regions, Entry { r1: caller.context.get(), r2: 0 });
         cx.give_back(caller);
         Some(result)
+    }
+
+    /// Types of objects that the program allocates: for [`ExecContext::objects`].
+    #[must_use]
+    pub fn objects(&self) -> &ObjectTypes {
+        &self.objects
     }
 
     /// The program.

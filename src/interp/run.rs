@@ -266,6 +266,9 @@ impl Run<'_, '_> {
             }
             Callee::Kfunc { kfunc, .. } => {
                 let Some(kfunc) = self.interp.kfuncs[kfunc.0 as usize] else { return self.throw() };
+                if kfunc.name == helper::TREE_ADD {
+                    return self.add_to_tree(at, kfunc);
+                }
                 let arguments = Reg::ARGS.map(|reg| self.get(reg));
                 let program_type = self.interp.program.prog_type;
                 let result = call::call(kfunc, program_type, self.cx, &self.memory, arguments)?;

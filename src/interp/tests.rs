@@ -41,7 +41,8 @@ fn run(source: &str, fuel: u64, observer: &mut dyn Observer) -> (Result<u64, Tra
         numa_node: 0,
     };
     let context = &context;
-    let cx = ExecContext::new(host, context, entry.r1, program.maps(), None);
+    let mut cx = ExecContext::new(host, context, entry.r1, program.maps(), None);
+    cx.objects = program.objects();
     let mut regions = Regions::new(program.maps());
     context.regions(&mut regions);
     let result = program.run_observed(&cx, regions, entry, observer);
@@ -65,7 +66,7 @@ fn what_is_missing_is_refused_by_name_before_any_run() {
             "pc 0: not supported by the interpreter: packet access instructions in programs of type syscall",
         ),
         ("call 9999\nexit", "pc 0: not supported by the interpreter: helper 9999"),
-        ("call bpf_kptr_xchg\nexit", "pc 0: not supported by the interpreter: helper bpf_kptr_xchg"),
+        ("call bpf_this_cpu_ptr\nexit", "pc 0: not supported by the interpreter: helper bpf_this_cpu_ptr"),
     ] {
         let error = prepare(source).err().unwrap_or_else(|| panic!("{source}: accepted")).to_string();
         assert!(error.starts_with(expect), "{source}: {error}");

@@ -1,5 +1,5 @@
-//! Helpers that call a subprogram back: `bpf_loop`, `bpf_for_each_map_elem`, `bpf_user_ringbuf_drain` as loops over a
-//! native call.
+//! What calls a subprogram back: `bpf_loop`, `bpf_for_each_map_elem`, `bpf_user_ringbuf_drain`, `bpf_rbtree_add` as loops
+//! over a native call.
 //!
 //! In: a helper call with the one subprogram that the verifier names. Out: blocks of a loop, and r0: how often
 //! the subprogram was called. Not here: what an element or a sample of a map is (the run-time's steps).
@@ -10,7 +10,7 @@ use super::body::{Body, Frame};
 use super::func::{BinaryOp, BlockId, Class, Condition, Edge, Place, Target, Terminator, Type, Value};
 use crate::isa::limits::{MAX_LOOPS, function_address};
 use crate::isa::{InsnId, Reg, Sign, Size};
-use beelift_runtime::helper::{DRAIN_BYTES, MAP_CURSOR_BYTES, drain_words, map_cursor};
+use beelift_runtime::helper::{DRAIN_BYTES, MAP_CURSOR_BYTES, TREE_ADD_DONE, drain_words, map_cursor};
 
 /// `bpf_for_each_map_elem`
 pub(crate) const FOR_EACH_MAP_ELEM: u32 = 164;
@@ -127,10 +127,38 @@ impl Body<'_> {
         Ok(new.result)
     }
 
+    /// r0 of `bpf_rbtree_add`: each step gives the node to compare the new one with, or the end.
+    pub(crate) fn tree_add(&mut self, frame: &Frame, step: u32) -> Value {
+        let (callbacks, callback) = self.callback_in(frame, Reg::R3);
+        let (root, node) = (self.register(frame, Reg::R1), self.register(frame, Reg::R2));
+        let (head, body, done) = (self.b.func.add_block(), self.b.func.add_block(), self.b.func.add_block());
+        let next = self.b.param(head, self.at);
+        let zero = self.b.number(Type::I64, 0);
+        let first = self.b.call(Target::Kfunc(step), vec![root, node, zero, zero]);
+        self.end(Terminator::Jump(Edge { to: head, args: vec![first] }));
+        self.b.block = head;
+        let most = self.b.number(Type::I64, TREE_ADD_DONE);
+        let more = self.b.compare(Condition::UGt, next, most);
+        let edge = |to| Edge { to, args: Vec::new() };
+        self.end(Terminator::Branch(more, edge(body), edge(done)));
+        self.b.block = body;
+        let before = self.call_back(&callbacks, callback, &[node, next]);
+        let (zero, one) = (self.b.number(Type::I64, 0), self.b.number(Type::I64, 1));
+        let before = self.b.choose(before, one, zero);
+        let after = self.b.call(Target::Kfunc(step), vec![root, node, next, before]);
+        self.end(Terminator::Jump(Edge { to: head, args: vec![after] }));
+        self.b.block = done;
+        next
+    }
+
     /// What may be called back, and the register that says which of them.
     fn callback(&mut self, frame: &Frame) -> (Vec<InsnId>, Value) {
+        self.callback_in(frame, Reg::R2)
+    }
+
+    fn callback_in(&mut self, frame: &Frame, reg: Reg) -> (Vec<InsnId>, Value) {
         let callbacks = self.call_fact().map_or_else(Vec::new, |fact| fact.callbacks.clone());
-        (callbacks, self.register(frame, Reg::R2))
+        (callbacks, self.register(frame, reg))
     }
 
     fn new_loop(&mut self) -> Loop {

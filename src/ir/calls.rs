@@ -35,6 +35,9 @@ pub(crate) fn kfunc_arity(verified: &Verified, slot: KfuncSlot) -> u8 {
     if name == helper::THROW {
         return 1;
     }
+    if name == helper::TREE_ADD {
+        return 3;
+    }
     let kfunc = helper::kfunc_by_name(name).and_then(helper::kfunc);
     kfunc.map_or(5, |kfunc| used(&kfunc.proto.args))
 }
@@ -113,6 +116,9 @@ impl Body<'_> {
         }
         let number =
             helper::kfunc_by_name(name).ok_or_else(|| self.unsupported(format!("kernel function {name}")))?;
+        if name == helper::TREE_ADD {
+            return Ok(Some(self.tree_add(frame, number)));
+        }
         let count = usize::from(kfunc_arity(verified, slot));
         let args = Reg::ARGS[..count].iter().map(|&reg| self.argument(frame, reg)).collect();
         Ok(Some(self.b.call(Target::Kfunc(number), args)))

@@ -213,6 +213,8 @@ pub enum Target {
     MapHelper(u32, MapSlot),
     /// What packet access instructions do: takes the run-time context, an offset and a size in bytes.
     PacketLoad,
+    /// A load of an object that may be gone: takes the run-time context, an address and a size in bytes.
+    ObjectLoad,
     /// The next element of a map: takes the run-time context, the map, a cursor, and where key and next cursor go.
     MapIterate,
     /// A native function of the module: takes the run-time context and five words.

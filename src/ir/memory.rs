@@ -8,7 +8,7 @@ use beelift_runtime::ctx::{ContextLayout, FieldKind};
 
 use super::Unsupported;
 use super::body::{Body, Frame};
-use super::func::{Class, Op, Place, Type, Value};
+use super::func::{BinaryOp, Class, Op, Place, Target, Type, Value};
 use super::slots;
 use crate::isa::semantics;
 use crate::isa::{AtomicOp, Insn, Operand, Reg, Sign, Size, Width};
@@ -35,6 +35,10 @@ impl Body<'_> {
             return self.arena_access(frame, insn);
         }
         match insn {
+            Insn::Load { size, sign, dst, base, off } if self.fact().region == Region::Stale => {
+                let value = self.stale_load(frame, size, sign, base, off);
+                self.set_register(frame, dst, value);
+            }
             Insn::Load { size, sign, dst, base, off } => {
                 let value = match self.locate(frame, base, off, size)? {
                     Located::Slot(slot) => {
@@ -125,6 +129,16 @@ impl Body<'_> {
         Ok(())
     }
 
+    /// A load through a pointer that may be stale: the run-time looks at it first.
+    fn stale_load(&mut self, frame: &Frame, size: Size, sign: Sign, base: Reg, off: i16) -> Value {
+        let base = self.register(frame, base);
+        let off = self.b.number(Type::I64, i64::from(off).cast_unsigned());
+        let address = self.b.binary(BinaryOp::Add, Type::I64, base, off);
+        let bytes = self.b.number(Type::I64, u64::from(size.bytes()));
+        let raw = self.b.call(Target::ObjectLoad, vec![address, bytes]);
+        semantics::extend_load(&mut self.b, size, sign, raw)
+    }
+
     /// The low bytes of a value, as a load would give them back.
     fn stored(&mut self, size: Size, value: Value) -> Value {
         match size {
@@ -167,7 +181,10 @@ impl Body<'_> {
             Region::MapValue(_) => Class::Map,
             // A dynptr slice may be packet bytes.
             Region::Object => return Err(self.unsupported("access to a kernel object")),
-            Region::Memory | Region::Mixed => Class::Any,
+            Region::Memory | Region::Allocated | Region::Mixed => Class::Any,
+            Region::Stale => {
+                return Err(self.unsupported("access other than a load of an object that may be gone"));
+            }
             Region::Arena => unreachable!("an instruction has to do with arenas always or never"),
         };
         let base = self.register(frame, base);

@@ -96,6 +96,8 @@ fn promoted(verified: &Verified, blocks: &[CodeBlock]) -> Vec<Slot> {
                 | Region::Packet
                 | Region::MapValue(_)
                 | Region::Memory
+                | Region::Allocated
+                | Region::Stale
                 | Region::Arena => continue,
             };
             touched = true;

@@ -263,6 +263,7 @@ impl Function {
                     Target::Throw => f.write_str("throw (")?,
                     Target::MapHelper(id, slot) => write!(f, "call helper {id} of map {}(", slot.0)?,
                     Target::PacketLoad => f.write_str("call packet_load(")?,
+                    Target::ObjectLoad => f.write_str("call object_load(")?,
                     Target::MapIterate => f.write_str("call map_iterate(")?,
                     Target::Function(index) => write!(f, "call function {index}(")?,
                 }

@@ -16,6 +16,7 @@ mod assemble;
 pub mod cfg;
 mod error;
 mod join;
+mod objects;
 mod trap;
 
 pub use assemble::AssembleError;

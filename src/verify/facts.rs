@@ -35,6 +35,10 @@ pub enum Region {
     Memory,
     /// Anywhere in the window of the program's arena, or beside it: checked at run time.
     Arena,
+    /// An object that the program allocated.
+    Allocated,
+    /// Such an object that may be gone, or never was there: a load asks the run-time.
+    Stale,
     /// A kernel object, or memory that may not be there: only the kernel can run the access.
     Object,
     /// Different regions on different paths: no alias class.

@@ -153,6 +153,9 @@ fn unite(a: Region, b: Region) -> Region {
         (Region::Stack { .. }, Region::Stack { .. }) => Region::Stack { offset: None },
         (Region::MapValue(_), Region::MapValue(_)) => Region::MapValue(None),
         (Region::Object, _) | (_, Region::Object) => Region::Object,
+        (Region::Allocated, Region::Stale) | (Region::Stale, Region::Allocated) => Region::Stale,
+        // Other memory would have to be asked for, too.
+        (Region::Stale, _) | (_, Region::Stale) => Region::Object,
         _ => Region::Mixed,
     }
 }

@@ -174,7 +174,8 @@ fn interpret_on(program: &InterpProgram, context: &mut dyn Context) -> Result<u6
         numa_node: 0,
     };
     let context = &*context;
-    let cx = ExecContext::new(host, context, entry.r1, program.maps(), None);
+    let mut cx = ExecContext::new(host, context, entry.r1, program.maps(), None);
+    cx.objects = program.objects();
     let mut regions = Regions::new(program.maps());
     context.regions(&mut regions);
     program.run(&cx, regions, entry)

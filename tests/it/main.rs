@@ -27,6 +27,8 @@ mod jumps;
 #[cfg(feature = "kernel")]
 mod kernel;
 #[cfg(feature = "jit")]
+mod objects;
+#[cfg(feature = "jit")]
 mod percpu;
 mod policy;
 mod random;

@@ -2,12 +2,14 @@
 #![forbid(unsafe_code)]
 
 use super::dynptr;
-use super::proto::{ArgKind, DynptrKind, DynptrRole, MemAccess};
+use super::object;
+use super::proto::{ArgKind, DynptrKind, DynptrRole, MemAccess, ObjectArg};
 use super::registry::Helper;
 use super::shim::parse_dynptr;
 use super::timer::map_at;
 use crate::abi::{ExecContext, HelperFn};
 use crate::ctx::ProgramType;
+use crate::heap::heap;
 use crate::map::timer;
 use crate::map::{Map, MapHandle, MapOfMaps, SpecialKind};
 use crate::mem::{Fault, RegionKind, Regions, WordSize};
@@ -69,6 +71,9 @@ pub enum BadArgument {
     /// Not a socket that a helper found.
     #[error("{0:#x} is not a socket")]
     NotASocket(u64),
+    /// Not an object, node, list, tree or kptr as it is needed.
+    #[error("{0:#x} is not an object (or part of one) that serves here")]
+    NotAnObject(u64),
     /// User space cannot serve arguments of this kind.
     #[error("arguments of this kind are not supported")]
     Unsupported,
@@ -121,10 +126,12 @@ fn find_map(maps: &[Box<MapHandle>], address: u64) -> Option<&dyn Map> {
     })
 }
 
-/// Whether a spin lock of a map value lies at an address.
+/// Whether a spin lock of a map value or of an object lies at an address.
 fn is_lock(maps: &[Box<MapHandle>], address: u64) -> bool {
     let locks = |map: &dyn Map| map.def().fields.iter().any(|field| field.kind == SpecialKind::SpinLock);
-    let inside = maps.iter().any(|handle| locks(&*handle.map) && handle.map.contains(address, 4));
+    let in_object = || heap().is_some_and(|heap| heap.object(address, 4).is_some());
+    let inside =
+        maps.iter().any(|handle| locks(&*handle.map) && handle.map.contains(address, 4)) || in_object();
     // A word of another field is as good a lock: programs that nobody verified hurt themselves only.
     inside && address.is_multiple_of(4)
 }
@@ -151,6 +158,10 @@ fn is_dynptr(address: u64, wanted: DynptrKind, cx: &ExecContext<'_>, regions: &R
             regions.check(start, u64::from(info.size), !info.read_only).is_ok()
         }
     }
+}
+
+fn object_fits(cx: &ExecContext<'_>, kind: ObjectArg, value: u64) -> Result<(), BadArgument> {
+    if object::fits(cx, kind, value) { Ok(()) } else { Err(BadArgument::NotAnObject(value)) }
 }
 
 /// The value of a map register.
@@ -242,10 +253,11 @@ fn argument(
         }
         // Kept as it is; whoever calls it looks whether it is one.
         ArgKind::Callback => Ok(()),
-        ArgKind::StackOrNull
-        | ArgKind::SpinLock
-        | ArgKind::BtfId { .. }
-        | ArgKind::Kptr
-        | ArgKind::PercpuBtfId => Err(BadArgument::Unsupported),
+        ArgKind::Object(kind) => object_fits(cx, kind, value),
+        ArgKind::Kptr => object_fits(cx, ObjectArg::Field, value),
+        ArgKind::BtfId { name: "", .. } => object_fits(cx, ObjectArg::HeldOrNull, value),
+        ArgKind::StackOrNull | ArgKind::SpinLock | ArgKind::BtfId { .. } | ArgKind::PercpuBtfId => {
+            Err(BadArgument::Unsupported)
+        }
     }
 }

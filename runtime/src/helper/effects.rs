@@ -63,6 +63,8 @@ struct Rare {
     assigned: Cell<Option<u32>>,
     /// Number of the timer whose callback runs, or 0.
     timer: Cell<u64>,
+    /// Objects to which the run holds references: one for each.
+    held: RefCell<Vec<u64>>,
     sockets: OnceCell<Box<Lent>>,
 }
 
@@ -185,6 +187,28 @@ impl Effects {
     fn lent(&self) -> impl Iterator<Item = &Arc<Socket>> {
         let first = self.rare.get().and_then(|rare| rare.sockets.get());
         std::iter::successors(first, |lent| lent.next.get()).map(|lent| &lent.socket)
+    }
+
+    /// The run was given a reference to an object.
+    pub(super) fn hold(&self, object: u64) {
+        self.rare().held.borrow_mut().push(object);
+    }
+
+    /// The run holds one reference less.
+    pub(super) fn pass_on(&self, object: u64) {
+        let Some(rare) = self.rare.get() else { return };
+        let mut held = rare.held.borrow_mut();
+        if let Some(at) = held.iter().rposition(|&known| known == object) {
+            held.swap_remove(at);
+        }
+    }
+
+    pub(super) fn holds(&self, object: u64) -> bool {
+        self.rare.get().is_some_and(|rare| rare.held.borrow().contains(&object))
+    }
+
+    pub(super) fn take_held(&self) -> Vec<u64> {
+        self.rare.get().map(|rare| rare.held.take()).unwrap_or_default()
     }
 
     pub(super) fn lock(&self) -> u64 {

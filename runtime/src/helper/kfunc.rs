@@ -5,7 +5,7 @@
 //! not supported. `bpf_throw` is, but it is no function: engines leave the program by themselves ([`THROW`]).
 #![forbid(unsafe_code)]
 
-use super::proto::{ArgKind, DynptrKind, DynptrRole, HelperFlags, MemAccess, Proto, RetKind};
+use super::proto::{ArgKind, DynptrKind, DynptrRole, HelperFlags, MemAccess, ObjectArg, Proto, RetKind};
 use super::registry::Helper;
 use super::set::ProgramTypes;
 use super::shim;
@@ -51,6 +51,13 @@ const ANY: ArgKind = ArgKind::Anything;
 const DYNPTR: ArgKind = ArgKind::Dynptr { role: DynptrRole::Use, kind: DynptrKind::Any };
 const DYNPTR_NEW: ArgKind = ArgKind::Dynptr { role: DynptrRole::Init, kind: DynptrKind::Any };
 
+const HELD: ArgKind = ArgKind::Object(ObjectArg::Held);
+const LIVE: ArgKind = ArgKind::Object(ObjectArg::Live);
+const LIST_NODE: ArgKind = ArgKind::Object(ObjectArg::NewListNode);
+const NEW_TREE_NODE: ArgKind = ArgKind::Object(ObjectArg::NewTreeNode);
+const TREE_NODE: ArgKind = ArgKind::Object(ObjectArg::TreeNode);
+const COLLECTION: ArgKind = ArgKind::Object(ObjectArg::Collection);
+
 kfuncs! {
     bpf_rcu_read_lock() => section;
     bpf_rcu_read_unlock() => section;
@@ -87,6 +94,21 @@ kfuncs! {
     bpf_arena_alloc_pages(ArgKind::Map, ANY, ANY, ANY, ANY) => arena_alloc_pages;
     bpf_arena_free_pages(ArgKind::Map, ANY, ANY) => arena_free_pages;
     bpf_arena_reserve_pages(ArgKind::Map, ANY, ANY) => arena_reserve_pages;
+    bpf_obj_new_impl(ANY) => object_new;
+    bpf_obj_drop_impl(HELD) => object_drop;
+    bpf_refcount_acquire_impl(LIVE) => object_acquire;
+    bpf_list_push_front_impl(COLLECTION, LIST_NODE) => list_push_front;
+    bpf_list_push_back_impl(COLLECTION, LIST_NODE) => list_push_back;
+    bpf_list_pop_front(COLLECTION) => list_pop_front;
+    bpf_list_pop_back(COLLECTION) => list_pop_back;
+    bpf_list_front(COLLECTION) => list_front;
+    bpf_list_back(COLLECTION) => list_back;
+    bpf_rbtree_add_impl(COLLECTION, NEW_TREE_NODE, ANY, ANY) => tree_add;
+    bpf_rbtree_remove(COLLECTION, TREE_NODE) => tree_remove;
+    bpf_rbtree_first(COLLECTION) => tree_first;
+    bpf_rbtree_root(COLLECTION) => tree_root;
+    bpf_rbtree_left(COLLECTION, TREE_NODE) => tree_left;
+    bpf_rbtree_right(COLLECTION, TREE_NODE) => tree_right;
 }
 
 /// A kernel function that user space serves, by number: numbers are ours, and count from 0.

@@ -17,6 +17,7 @@ mod kfunc;
 mod lock;
 mod map;
 mod net;
+mod object;
 mod perf;
 mod probe;
 mod proto;
@@ -49,10 +50,15 @@ pub use effects::{Effects, Redirect, SentPacket};
 pub use kfunc::{THROW, kfunc, kfunc_by_name, kfunc_names};
 pub use lock::release as release_lock;
 pub use map::{MAP_CURSOR_BYTES, map_cursor};
-pub use proto::{ArgKind, DynptrKind, DynptrRole, HelperFlags, MemAccess, Proto, RetKind, SockKind};
+pub use object::{TREE_ADD, TREE_ADD_DONE};
+pub use proto::{
+    ArgKind, DynptrKind, DynptrRole, HelperFlags, MemAccess, ObjectArg, Proto, RetKind, SockKind,
+};
 pub use registry::{Helper, HelperExists, HelperTable, by_id, by_name};
 pub use set::ProgramTypes;
-pub use shim::{MAP_ITERATE, PACKET_LOAD, Probe, call_checked, drain_step, for_host, for_map, specialises};
+pub use shim::{
+    MAP_ITERATE, OBJECT_LOAD, PACKET_LOAD, Probe, call_checked, drain_step, for_host, for_map, specialises,
+};
 pub use skb::packet_load;
 pub use tail::{MAX_TAIL_CALLS, TailCall, TailTarget};
 

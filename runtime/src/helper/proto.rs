@@ -81,6 +81,29 @@ pub enum ArgKind {
     Kptr,
     /// Pointer to a per-CPU kernel variable.
     PercpuBtfId,
+    /// What programs allocate, or what holds it (kernel functions only).
+    Object(ObjectArg),
+}
+
+/// What an argument has to do with allocated objects.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ObjectArg {
+    /// An object to which the run holds a reference.
+    Held,
+    /// The same, or null.
+    HeldOrNull,
+    /// An object that is there.
+    Live,
+    /// The list node of an object that is held.
+    NewListNode,
+    /// The tree node of an object that is held.
+    NewTreeNode,
+    /// The tree node of an object that is there.
+    TreeNode,
+    /// The head of a list or the root of a tree.
+    Collection,
+    /// A kptr.
+    Field,
 }
 
 /// What a helper does to a dynptr argument.

@@ -10,15 +10,17 @@ mod peek;
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use super::registry::Helper;
 use super::{
-    ArgumentFault, check, cookie, drain, dynptr as dynptrs, kfunc, lock, map, net, perf, probe, ring, room,
-    route, skb, skb_state, socket, storage, string, tail, task, text, timer, trace, tunnel, vlan, world, xdp,
+    ArgumentFault, check, cookie, drain, dynptr as dynptrs, kfunc, lock, map, net, object, perf, probe, ring,
+    room, route, skb, skb_state, socket, storage, string, tail, task, text, timer, trace, tunnel, vlan,
+    world, xdp,
 };
 use crate::abi::{ExecContext, HelperFn};
 use crate::ctx::ProgramType;
+use crate::heap::Anchor;
 use crate::map::{Map, MapHandle};
 use crate::mem::{Bytes, BytesMut, Regions};
 use crate::trap::TrapKind;
@@ -165,6 +167,20 @@ impl<'a> Args<'a> {
         let at: *mut u32 = std::ptr::with_exposed_provenance_mut(self.register(number) as usize);
         // SAFETY: INV-8, INV-3: a lock argument is an aligned word of a map value, which the program keeps alive.
         unsafe { AtomicU32::from_ptr(at) }
+    }
+
+    /// The head of a list or the root of a tree.
+    unsafe fn anchor(&self, number: usize) -> &'a Anchor {
+        let at: *const Anchor = std::ptr::with_exposed_provenance(self.register(number) as usize);
+        // SAFETY: INV-8, INV-3, INV-16: a collection is two aligned words of a map value or an object.
+        unsafe { &*at }
+    }
+
+    /// A kptr.
+    unsafe fn word(&self, number: usize) -> &'a AtomicU64 {
+        let at: *mut u64 = std::ptr::with_exposed_provenance_mut(self.register(number) as usize);
+        // SAFETY: INV-8, INV-3, INV-16: a kptr is an aligned word of a map value or an object.
+        unsafe { AtomicU64::from_ptr(at) }
     }
 
     /// A dynptr on the stack.
@@ -358,6 +374,22 @@ shims! {
     arena_alloc_pages = kfunc::arena_alloc_pages[map(1), u64(2), u32(3), i32(4), u64(5)];
     arena_free_pages = kfunc::arena_free_pages[map(1), u64(2), u32(3)];
     arena_reserve_pages = kfunc::arena_reserve_pages[map(1), u64(2), u32(3)];
+    object_new = object::new[u64(1)];
+    object_drop = object::drop_object[u64(1)];
+    object_acquire = object::acquire[u64(1)];
+    kptr_xchg = object::exchange[word(1), u64(2)];
+    list_push_front = object::push_front[anchor(1), u64(2)];
+    list_push_back = object::push_back[anchor(1), u64(2)];
+    list_pop_front = object::pop_front[anchor(1)];
+    list_pop_back = object::pop_back[anchor(1)];
+    list_front = object::front[anchor(1)];
+    list_back = object::back[anchor(1)];
+    tree_add = object::tree_add[anchor(1), u64(2), u64(3), u64(4)];
+    tree_remove = object::tree_remove[anchor(1), u64(2)];
+    tree_first = object::tree_first[anchor(1)];
+    tree_root = object::tree_root[anchor(1)];
+    tree_left = object::tree_left[anchor(1), u64(2)];
+    tree_right = object::tree_right[anchor(1), u64(2)];
     get_current_pid_tgid = task::pid_tgid[];
     get_current_uid_gid = task::uid_gid[];
     get_current_comm = task::comm[out(1, 2)];
@@ -485,6 +517,23 @@ pub(super) unsafe extern "C" fn get_current_task(
         None => task,
         Some(kind) => trap(cx, kind),
     }
+}
+
+/// A load of r2 bytes at r1, a pointer to an object that may be gone: as generated code calls it. It traps where no object
+/// ever was.
+pub const OBJECT_LOAD: HelperFn = object_load;
+
+/// # Safety
+/// None beyond that of its type: it looks at the address before it reads.
+unsafe extern "C" fn object_load(
+    cx: &ExecContext<'_>,
+    r1: u64,
+    r2: u64,
+    _r3: u64,
+    _r4: u64,
+    _r5: u64,
+) -> u64 {
+    object::load(r1, r2).unwrap_or_else(|| trap(cx, TrapKind::Access))
 }
 
 /// [`packet_load`](super::packet_load) as generated code calls it: r1 is the offset, r2 the size.

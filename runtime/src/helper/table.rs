@@ -328,7 +328,7 @@ helpers! {
     191 copy_from_user_task(OUT, SIZE0, ANY, btf("task_struct"), ANY) -> INT, ALL, GPL | SLEEPS;
     192 skb_set_tstamp(CTX, ANY, ANY) -> INT, TC, NONE => skb_set_tstamp;
     193 ima_file_hash(btf("file"), OUT, SIZE) -> INT, LSM, SLEEPS;
-    194 kptr_xchg(KPTR, btf0("")) -> object0(""), ALL, ACQUIRES;
+    194 kptr_xchg(KPTR, btf0("")) -> object0(""), ALL, ACQUIRES => kptr_xchg;
     195 map_lookup_percpu_elem(MAP, KEY, ANY) -> VALUE_OR_NULL, ALL, PACKET => map_lookup_percpu_elem;
     196 skc_to_mptcp_sock(SOCK_COMMON) -> object0("mptcp_sock"), FILTER | TC | XDP | CG_SKB | LWT |
         SOCK_OPS | SK_SKB | SK_MSG | CG_ADDR | SEG6 | DISSECTOR | TRACING | SK_LOOKUP | SYSCALL, NONE;

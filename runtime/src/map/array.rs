@@ -74,6 +74,13 @@ pub(super) fn update_offset(
     if flags & update_flags::NOEXIST != 0 { Err(MapError::Exists) } else { Ok(offset) }
 }
 
+impl Drop for ArrayMap {
+    fn drop(&mut self) {
+        let layout = self.state.layout();
+        layout.retire_all(&self.values, 0, layout.stride());
+    }
+}
+
 impl Map for ArrayMap {
     fn state(&self) -> &MapState {
         &self.state

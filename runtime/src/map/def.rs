@@ -122,7 +122,7 @@ pub struct MapDef {
 }
 
 /// A field of a map value that programs reach only through helpers.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct SpecialField {
     /// What it is.
     pub kind: SpecialKind,
@@ -137,7 +137,7 @@ pub struct SpecialField {
 }
 
 /// Kinds of special fields (kernel: `enum btf_field_type`).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[allow(missing_docs, reason = "named as in the kernel")]
 pub enum SpecialKind {
     SpinLock,

@@ -121,6 +121,15 @@ impl StorageMap {
     }
 }
 
+impl Drop for StorageMap {
+    fn drop(&mut self) {
+        let layout = self.state.layout();
+        for slab in self.segments.iter().map_while(OnceLock::get) {
+            layout.retire_all(slab, 0, layout.stride());
+        }
+    }
+}
+
 impl Map for StorageMap {
     fn state(&self) -> &MapState {
         &self.state

@@ -7,7 +7,8 @@
 use std::ops::Range;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-use super::{MapDef, MapError, MapState, SpecialKind, UpdateFlags, update_flags};
+use super::{MapDef, MapError, MapState, SpecialField, SpecialKind, UpdateFlags, update_flags};
+use crate::heap;
 use crate::mem::{Bytes, BytesMut, Slab};
 use crate::sync::pause;
 
@@ -19,13 +20,15 @@ pub(super) struct ValueLayout {
     special: Box<[Range<u64>]>,
     lock: Option<u64>,
     timer: Option<u64>,
+    /// All of them, if some own objects.
+    owning: Box<[SpecialField]>,
 }
 
 impl ValueLayout {
     /// Layout of the values of `def`.
     pub(super) fn new(def: &MapDef) -> Self {
         let size = u64::from(def.value_size);
-        let inside = |field: &&super::SpecialField| u64::from(field.offset) + u64::from(field.size) <= size;
+        let inside = |field: &&SpecialField| u64::from(field.offset) + u64::from(field.size) <= size;
         let mut special: Vec<Range<u64>> = def
             .fields
             .iter()
@@ -36,8 +39,11 @@ impl ValueLayout {
         special.dedup_by(|next, first| next.start < first.end);
         let lock = def.fields.iter().filter(inside).find(|field| field.kind == SpecialKind::SpinLock);
         let timer = def.fields.iter().filter(inside).find(|field| field.kind == SpecialKind::Timer);
-        let offset = |field: &super::SpecialField| u64::from(field.offset);
-        Self { size, special: special.into(), lock: lock.map(offset), timer: timer.map(offset) }
+        let offset = |field: &SpecialField| u64::from(field.offset);
+        let fields: Vec<SpecialField> = def.fields.iter().filter(inside).copied().collect();
+        let owning = if fields.iter().any(|field| heap::owns(field.kind)) { fields } else { Vec::new() };
+        let owning = owning.into();
+        Self { size, special: special.into(), lock: lock.map(offset), timer: timer.map(offset), owning }
     }
 
     /// Bytes of a value.
@@ -77,17 +83,35 @@ impl ValueLayout {
         }
     }
 
-    /// The value at `offset` goes: its timer does, too.
+    /// The value at `offset` goes: its timer and what it owns do, too.
     #[inline]
     pub(super) fn retire(&self, slab: &Slab, offset: u64) {
         if let Some(timer) = self.timer {
             slab.fill(offset + timer, 8, 0);
         }
+        if self.owns_objects() {
+            heap::clear(&self.owning, slab, offset);
+        }
+    }
+
+    /// Whether values may own objects: maps give them up in the end.
+    #[inline]
+    pub(super) fn owns_objects(&self) -> bool {
+        !self.owning.is_empty()
+    }
+
+    /// The values of `slab` from `start` on, one each stride, go: the map dies.
+    pub(super) fn retire_all(&self, slab: &Slab, start: u64, stride: u64) {
+        if self.owns_objects() && stride > 0 {
+            let last = slab.len().saturating_sub(self.size);
+            (start..=last).step_by(stride as usize).for_each(|offset| self.retire(slab, offset));
+        }
     }
 
     /// As `write`, under the lock of the value.
     pub(super) fn write_locked(&self, slab: &Slab, offset: u64, value: Bytes<'_>) {
-        self.with_lock(slab, offset, || self.write(slab, offset, value));
+        self.with_lock(slab, offset, || self.write_around(slab.bytes_mut(offset, self.size), value));
+        self.retire(slab, offset);
     }
 
     /// Copies a value into a new element: special fields start as zeroes.
@@ -140,6 +164,20 @@ impl ValueLayout {
     }
 }
 
+impl Drop for PercpuValues {
+    fn drop(&mut self) {
+        for cpu in 0..u64::from(self.cpus) {
+            let (start, end) = (cpu * self.cpu_stride, (cpu + 1) * self.cpu_stride);
+            if self.layout.owns_objects() {
+                let offsets = (start..end).step_by(self.layout.stride() as usize);
+                offsets
+                    .filter(|offset| offset + self.layout.size() <= end)
+                    .for_each(|offset| self.layout.retire(&self.slab, offset));
+            }
+        }
+    }
+}
+
 /// Values with one copy for every CPU slot: slot `c` of the value at `offset` lies at `c * cpu_stride + offset`.
 pub(super) struct PercpuValues {
     slab: Slab,
@@ -175,9 +213,17 @@ impl PercpuValues {
     /// Writes the value of one CPU slot and zeroes the others.
     pub(super) fn write_first(&self, cpu: u32, offset: u64, value: Bytes<'_>) {
         for other in (0..self.cpus).filter(|&other| other != cpu) {
+            self.layout.retire(&self.slab, u64::from(other) * self.cpu_stride + offset);
             self.slab.fill(u64::from(other) * self.cpu_stride + offset, self.layout.stride(), 0);
         }
         self.layout.write_new(&self.slab, u64::from(cpu) * self.cpu_stride + offset, value);
+    }
+
+    /// The value of all CPU slots goes.
+    pub(super) fn retire(&self, offset: u64) {
+        for cpu in 0..u64::from(self.cpus) {
+            self.layout.retire(&self.slab, cpu * self.cpu_stride + offset);
+        }
     }
 
     /// Bytes of a value of all CPU slots as user space sees it.

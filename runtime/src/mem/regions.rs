@@ -6,6 +6,7 @@
 mod place;
 
 use super::{Bytes, BytesMut, Slab};
+use crate::heap::heap;
 use crate::helper::Effects;
 use crate::map::{MapFlags, MapHandle};
 pub use place::Place;
@@ -37,6 +38,8 @@ pub enum RegionKind {
     Map,
     /// A socket that a helper found.
     Lent,
+    /// An object that a program allocated.
+    Object,
 }
 
 /// Size of a load or store.
@@ -119,18 +122,25 @@ pub struct Regions<'a> {
     maps: &'a [Box<MapHandle>],
     /// Where sockets are that helpers lend to the run.
     lent: Option<&'a Effects>,
+    /// Whether the program has to do with allocated objects.
+    objects: bool,
 }
 
 impl<'a> Regions<'a> {
     /// Memory of a program with these maps.
     #[must_use]
     pub fn new(maps: &'a [Box<MapHandle>]) -> Self {
-        Self { regions: Vec::new(), maps, lent: None }
+        Self { regions: Vec::new(), maps, lent: None, objects: false }
     }
 
     /// Shows for reads what helpers lend to the run.
     pub fn add_lent(&mut self, effects: &'a Effects) {
         self.lent = Some(effects);
+    }
+
+    /// Shows allocated objects, and for reads what is left of those that are gone.
+    pub fn add_objects(&mut self) {
+        self.objects = true;
     }
 
     /// Shows a whole slab for reads and writes.
@@ -294,6 +304,13 @@ impl<'a> Regions<'a> {
             && !write
         {
             return Ok((RegionKind::Lent, slab, offset));
+        }
+        if let Some(heap) = heap().filter(|_| self.objects)
+            && let Some(piece) = heap.piece(address, len)
+            && (!write || piece.lives())
+            && let Some(offset) = heap.memory().offset_of(address, len)
+        {
+            return Ok((RegionKind::Object, heap.memory(), offset));
         }
         Err(fault)
     }

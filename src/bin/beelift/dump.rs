@@ -221,6 +221,8 @@ fn access(program: &Program, fact: &AccessFact) -> String {
         Region::MapValue(Some(map)) => format!("value of {}", map_name(program, map)),
         Region::MapValue(None) => "a map value".to_owned(),
         Region::Memory => "run-time memory".to_owned(),
+        Region::Allocated => "an allocated object".to_owned(),
+        Region::Stale => "an allocated object that may be gone".to_owned(),
         Region::Object => "a kernel object".to_owned(),
         Region::Mixed => "different memory on different paths".to_owned(),
     };

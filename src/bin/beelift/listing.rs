@@ -138,6 +138,7 @@ fn symbol_name(program: &Program, code: &CompiledCode, symbol: Symbol) -> String
         Symbol::Stub(Stub::TrapExit) => "trap_exit".to_owned(),
         Symbol::Stub(Stub::ThrowExit) => "throw_exit".to_owned(),
         Symbol::Stub(Stub::PacketLoad) => "packet_load".to_owned(),
+        Symbol::Stub(Stub::ObjectLoad) => "object_load".to_owned(),
         Symbol::Stub(Stub::MapIterate) => "map_iterate".to_owned(),
     }
 }

@@ -191,6 +191,8 @@ impl Verifier<'_> {
             }
             ArgKind::Timer => self.timer(reg, &register, call),
             ArgKind::Dynptr { role, kind } => self.dynptr_argument(reg, &register, role, kind, call),
+            // Kernel functions have prototypes of their own here (`kfuncs`).
+            ArgKind::Object(_) => Err(Stop::Unsupported(format!("prototype of {}", helper.name))),
             ArgKind::Kptr => self.kptr_slot(reg, &register, call),
             ArgKind::BtfId { name: "", .. } => self.kptr_value(reg, &register, call),
             ArgKind::BtfId { nullable: true, .. } if register.is_null() => Ok(()),

@@ -11,6 +11,7 @@ use super::helper::{CallState, Called};
 use super::kfunc::KfuncCall;
 use crate::isa::{InsnId, Reg};
 use crate::verify::explore::{Check, Next, Stop, Verifier};
+use crate::verify::facts::CallFact;
 use crate::verify::kfuncs::Prototype;
 use crate::verify::precision::{NONE, Note};
 use crate::verify::report::Reason;
@@ -99,6 +100,8 @@ impl Verifier<'_> {
     ) -> Check {
         self.observed.entered[callback] = true;
         if kfunc_calls_back(prototype.name) {
+            let callbacks = vec![self.program.subprograms[callback].entry];
+            self.observed.call(self.at, CallFact { callbacks, stack_escapes: true, ..CallFact::default() });
             let node = self.borrowed(self.node_of(call.collection)?);
             return self.push_callback_in(callback, &[(Reg::R1, node), (Reg::R2, node)], true);
         }

@@ -79,7 +79,8 @@ impl Verifier<'_> {
             let name = self.tables.map(map).name.clone();
             return Err(Reason::KptrAccess { map: name, offset: field.offset }.into());
         }
-        self.observe(Region::Object, pointer, span);
+        let region = if kptr.kind == SpecialKind::Uptr { Region::Object } else { self.value_region(map) };
+        self.observe(region, pointer, span);
         let id = self.fresh_id();
         if kptr.kind == SpecialKind::Uptr {
             let size = self.tables.types.size(kptr.to).and_then(|size| i32::try_from(size).ok());
@@ -124,7 +125,7 @@ impl Verifier<'_> {
             let Operand::Reg(reg) = operand else { return Err(denied()) };
             self.fits_kptr(reg, &value, kptr)?;
         }
-        self.observe(Region::Object, pointer, span);
+        self.observe(self.value_region(map), pointer, span);
         Ok(())
     }
 

@@ -280,7 +280,7 @@ impl Verifier<'_> {
         Ok(())
     }
 
-    fn value_region(&self, map: MapRef) -> Region {
+    pub(super) fn value_region(&self, map: MapRef) -> Region {
         Region::MapValue(self.tables.slot_of(map))
     }
 

@@ -25,7 +25,7 @@ impl<'a> Verifier<'a> {
     ) -> Check<Register> {
         let off = self.object_place(pointer, of, flags, span)?;
         let found = self.object_found(of, off, span)?;
-        self.observe(Region::Object, pointer, span);
+        self.observe(region_of(of, flags), pointer, span);
         Ok(match found {
             Found::Number => unknown,
             // Members of the program's own objects are numbers, whatever their type says.
@@ -50,7 +50,7 @@ impl<'a> Verifier<'a> {
             return Err(Reason::ReadOnly { kind: pointer.kind.name() }.into());
         }
         self.object_found(of, off, span)?;
-        self.observe(Region::Object, pointer, span);
+        self.observe(region_of(of, flags), pointer, span);
         Ok(())
     }
 
@@ -227,6 +227,15 @@ impl<'a> Verifier<'a> {
             }
             .into()),
         }
+    }
+}
+
+/// Where an access to an object goes.
+const fn region_of(of: TypeRef, flags: MemFlags) -> Region {
+    match of {
+        TypeRef::Kernel(_) => Region::Object,
+        TypeRef::Own(_) if flags.contains(MemFlags::ALLOCATED) => Region::Allocated,
+        TypeRef::Own(_) => Region::Stale,
     }
 }
 

@@ -102,6 +102,8 @@ impl Solver<'_> {
                 | Region::Packet
                 | Region::MapValue(_)
                 | Region::Memory
+                | Region::Allocated
+                | Region::Stale
                 | Region::Arena,
             ) => {}
         }

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::ptr::NonNull;
 
 use crate::abi::ExecContext;
+use crate::heap::heap;
 use crate::mem::{Bytes, BytesMut, Regions};
 
 /// What helpers that look into memory beyond their arguments need to know of the call.
@@ -45,7 +46,7 @@ impl Probe {
     }
 }
 
-/// Copies what the program could read itself at `address` (its stack, packet, maps); the number of bytes that
+/// Copies what the program could read itself at `address` (its stack, packet, maps, objects); the number of bytes that
 /// could be read, which may be fewer than `into` has. Never faults, whatever the address.
 pub(in crate::helper) fn peek(cx: &ExecContext<'_>, address: u64, into: &mut [u8]) -> usize {
     let interpreted = cx.probe.regions(|regions| {
@@ -75,6 +76,13 @@ fn native_bytes<'a>(cx: &'a ExecContext<'a>, address: u64, len: u64) -> Option<B
         && (frame.data_meta()..frame.data_end()).contains(&address)
     {
         return frame.memory(address, len.min(frame.data_end() - address)).map(BytesMut::as_bytes);
+    }
+    if let Some(heap) = heap()
+        && let Some(piece) = heap.piece(address, 1)
+    {
+        let end = heap.address_of(piece.start) + u64::from(piece.of.size);
+        let len = len.min(end - address);
+        return Some(heap.memory().bytes(heap.memory().offset_of(address, len)?, len));
     }
     // The program's frames lie between the entry trampoline's and the helper's.
     let (floor, ceiling) = (cx.probe.floor.get(), cx.saved_sp.get());

@@ -49,6 +49,7 @@ fn call(
         ctx: context,
         probe: Probe::default(),
         maps,
+        objects: crate::heap::ObjectTypes::NONE,
         environment: &environment,
         effects,
     };

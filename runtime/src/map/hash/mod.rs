@@ -159,6 +159,7 @@ impl HashMap {
         let Some(clock) = &self.clock else { return Err(MapError::TooBig) };
         // Evicting locks another bucket: never two at a time. Others may change this one meanwhile.
         let element = clock.evict(&self.table).ok_or(MapError::NoMemory)?;
+        self.retire(element);
         let mut chain = self.table.lock(hash);
         let Some(place) = chain.find(key) else {
             self.fill(element, key, source);
@@ -249,9 +250,15 @@ impl HashMap {
     /// The element leaves its chain.
     #[inline]
     fn retire(&self, element: u32) {
-        if let Values::Inline { .. } = self.values {
-            let slab = self.elements().words().slab();
-            self.state.layout().retire(slab, self.elements().value_at(element));
+        match &self.values {
+            Values::Inline { .. } => {
+                let slab = self.elements().words().slab();
+                self.state.layout().retire(slab, self.elements().value_at(element));
+            }
+            Values::Percpu(values) if self.state.layout().owns_objects() => {
+                values.retire(self.percpu_at(element));
+            }
+            Values::Percpu(_) => {}
         }
     }
 
@@ -348,6 +355,16 @@ impl HashMap {
             return Err(MapError::Invalid);
         }
         self.put(cpu, key, Source::One(cpu, value), flags)
+    }
+}
+
+impl Drop for HashMap {
+    fn drop(&mut self) {
+        if let Values::Inline { .. } = self.values
+            && self.state.layout().owns_objects()
+        {
+            (0..self.elements().count()).for_each(|element| self.retire(element));
+        }
     }
 }
 

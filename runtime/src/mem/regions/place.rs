@@ -46,6 +46,7 @@ impl std::fmt::Display for Place {
                     RegionKind::Memory => "buffer",
                     RegionKind::Map => "map",
                     RegionKind::Lent => "socket",
+                    RegionKind::Object => "object",
                 };
                 write!(f, "{name}{offset:+}, where there are {len} bytes")
             }
