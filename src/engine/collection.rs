@@ -263,7 +263,7 @@ impl Engine {
         maps: &Arc<[Box<RuntimeHandle>]>,
     ) -> Result<Loaded, Error> {
         if self.shared.unverified {
-            let body = interpreted(&program, maps)?;
+            let body = Body::Interp(interpreted(&program, maps)?);
             let times = LoadTimes { link, ..LoadTimes::default() };
             return Ok(Loaded::new(Arc::clone(&self.shared), Arc::new(program), body, times));
         }
@@ -283,13 +283,12 @@ impl Engine {
         maps: &Arc<[Box<RuntimeHandle>]>,
     ) -> Result<Loaded, Error> {
         let body = if self.shared.choice == Choice::Interpreter {
-            interpreted(verified.program(), maps)?
+            interpreted_proven_by(verified, maps)?
         } else {
             self.compiled(verified, maps, &mut times)?
         };
-        let buffer = verified.facts().buffer;
         let program = Arc::new(verified.program().clone());
-        Ok(Loaded::new(Arc::clone(&self.shared), program, body, times).for_buffer(buffer))
+        Ok(Loaded::new(Arc::clone(&self.shared), program, body, times).proven_by(verified.facts()))
     }
 
     #[cfg(feature = "jit")]
@@ -339,7 +338,7 @@ impl Engine {
             let program = verified.program().name.clone();
             return Err(Error::Unsupported { program, what: "native code (feature `jit`)".to_owned() });
         }
-        interpreted(verified.program(), maps)
+        interpreted_proven_by(verified, maps)
     }
 
     #[cfg(feature = "kernel")]
@@ -468,10 +467,15 @@ fn put(
     outer.update(&index.to_ne_bytes(), &held.as_raw_fd().to_ne_bytes(), 0)
 }
 
+/// The checked reference engine over a program that was verified.
+fn interpreted_proven_by(verified: &Verified, maps: &Arc<[Box<RuntimeHandle>]>) -> Result<Body, Error> {
+    let asked = Arc::new(verified.facts().obligations());
+    Ok(Body::Interp(interpreted(verified.program(), maps)?.with_obligations(asked)))
+}
+
 /// The checked reference engine over a program.
-fn interpreted(program: &Program, maps: &Arc<[Box<RuntimeHandle>]>) -> Result<Body, Error> {
+fn interpreted(program: &Program, maps: &Arc<[Box<RuntimeHandle>]>) -> Result<InterpProgram, Error> {
     let helpers = |id| beelift_runtime::helper::by_id(id);
     InterpProgram::new(Arc::new(program.clone()), Arc::clone(maps), &helpers)
-        .map(Body::Interp)
         .map_err(|error| Error::Unsupported { program: program.name.clone(), what: error.to_string() })
 }

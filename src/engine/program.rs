@@ -26,6 +26,9 @@ use super::tail;
 use crate::interp::{InterpProgram, Monitor, Observer};
 use crate::isa::{Callee, Insn};
 use crate::link::{Program, Trap};
+use crate::verify::Facts;
+#[cfg(feature = "jit")]
+use crate::verify::facts::Obligations;
 
 /// Where a program runs.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -64,6 +67,9 @@ pub struct Loaded {
     /// For subprograms that run by themselves: made when the first one does.
     #[cfg(feature = "jit")]
     callbacks: Arc<OnceLock<InterpProgram>>,
+    /// What the verdict asks of every run, for that one.
+    #[cfg(feature = "jit")]
+    asked: Option<Arc<Obligations>>,
     times: LoadTimes,
     /// The one length of its buffer that a `memory` program was verified for.
     buffer: Option<u32>,
@@ -100,6 +106,8 @@ impl Loaded {
             id,
             #[cfg(feature = "jit")]
             callbacks: Arc::default(),
+            #[cfg(feature = "jit")]
+            asked: None,
             times,
             buffer: None,
         }
@@ -118,8 +126,13 @@ impl Loaded {
     pub(super) fn store_in(&self, map: &Arc<dyn Map>, index: u32) -> Result<(), MapError> {
         tail::store(map, index, &self.program, &self.body, self.id)
     }
-    pub(super) fn for_buffer(self, buffer: Option<u32>) -> Self {
-        Self { buffer, ..self }
+    pub(super) fn proven_by(self, facts: &Facts) -> Self {
+        Self {
+            buffer: facts.buffer,
+            #[cfg(feature = "jit")]
+            asked: Some(Arc::new(facts.obligations())),
+            ..self
+        }
     }
 
     /// Symbol name.
@@ -311,6 +324,10 @@ impl Loaded {
             InterpProgram::new(Arc::clone(&self.program), Arc::clone(maps), &helpers).map_err(|error| {
                 Error::Unsupported { program: self.program.name.clone(), what: error.to_string() }
             })?;
+        let made = match &self.asked {
+            Some(asked) => made.with_obligations(Arc::clone(asked)),
+            None => made,
+        };
         Ok(self.callbacks.get_or_init(|| made))
     }
 

@@ -5,8 +5,8 @@
 //! are the same functions, called only after each argument was checked against the helper's prototype.
 //!
 //! What it cannot run is refused by name in [`InterpProgram::new`]. Two things differ from native code on
-//! purpose: every backward jump and every call burns fuel (an unverified program may loop anywhere), and
-//! registers that a call destroys hold a pattern, so that a program that reads them stands out.
+//! purpose: without a verdict ([`InterpProgram::with_obligations`]) every backward jump and every call burns fuel (an
+//! unverified program may loop anywhere), and registers that a call destroys hold a pattern, so that a program that reads them stands out.
 #![forbid(unsafe_code)]
 
 mod arena;
@@ -34,6 +34,7 @@ use crate::isa::effects;
 use crate::isa::limits::function_at;
 use crate::isa::{Callee, Const64, Insn, InsnId, MapSlot, Pc, Reg, Size};
 use crate::link::{Program, Trap};
+use crate::verify::facts::Obligations;
 pub use monitor::Monitor;
 
 /// `bpf_kptr_xchg`
@@ -88,6 +89,8 @@ pub struct InterpProgram {
     /// The arena that the program names.
     arena: Option<MapSlot>,
     layout: ContextLayout,
+    /// What a verdict asks of runs.
+    asked: Option<Arc<Obligations>>,
     /// Stacks of earlier runs, to be used again.
     stacks: Mutex<Vec<SharedBytes>>,
 }
@@ -234,7 +237,14 @@ impl InterpProgram {
         let stacks = Mutex::new(vec![new_stack()?]);
         let objects = program.object_types();
         let sees_objects = found.contains_key(&KPTR_XCHG) || kfuncs.iter().flatten().any(takes_objects);
-        Ok(Self { program, maps, helpers: found, kfuncs, objects, sees_objects, arena, layout, stacks })
+        let asked = None;
+        Ok(Self { program, maps, helpers: found, kfuncs, objects, sees_objects, arena, layout, asked, stacks })
+    }
+
+    /// Runs do what a verdict on the program asks for, as native code does: only the jumps that it names burn fuel.
+    #[must_use]
+    pub fn with_obligations(self, asked: Arc<Obligations>) -> Self {
+        Self { asked: Some(asked), ..self }
     }
 
     /// Runs the program on the memory in `regions`. `entry` comes from the context of the run, whose address

@@ -187,7 +187,7 @@ impl Run<'_, '_> {
                 Some(left) => self.may_goto = left,
             },
             Insn::Call(callee) => return self.call(at, callee),
-            Insn::Exit => return self.exit(),
+            Insn::Exit => return self.leave(at),
             Insn::LegacyPacket { size, index, off } => {
                 if self.get(Reg::R6) != self.cx.context.get() {
                     return Err(trap(TrapKind::Argument));
@@ -221,15 +221,24 @@ impl Run<'_, '_> {
         }
     }
 
-    /// A taken jump. Backward ones burn fuel, so that every run ends.
+    /// A taken jump. It burns fuel where the verdict says so; without one, backward, so that every run ends.
     fn jump(&self, at: InsnId, to: InsnId) -> Result<Step, Refusal> {
-        if to <= at {
+        let burns = match &self.interp.asked {
+            Some(asked) => asked.fuel.get(at.index()) == Some(&true),
+            None => to <= at,
+        };
+        if burns {
             self.burn()?;
         }
         Ok(Step::To(to))
     }
 
-    pub(super) fn burn(&self) -> Result<(), Refusal> {
+    /// Calls burn fuel only where no verdict bounds them.
+    fn burn_unverified(&self) -> Result<(), Refusal> {
+        if self.interp.asked.is_some() { Ok(()) } else { self.burn() }
+    }
+
+    fn burn(&self) -> Result<(), Refusal> {
         let left = self.cx.fuel.get().checked_sub(1).ok_or(trap(TrapKind::Fuel))?;
         self.cx.fuel.set(left);
         Ok(())
@@ -281,7 +290,7 @@ impl Run<'_, '_> {
 
     /// Leaves all frames; the exception callback, if there is one, says what the program returns.
     fn throw(&mut self) -> Result<Step, Refusal> {
-        self.burn()?;
+        self.burn_unverified()?;
         self.memory.pop_frame();
         while let Some(frame) = self.callers.pop() {
             if let Some(calling) = &frame.calling {
@@ -301,7 +310,7 @@ impl Run<'_, '_> {
 
     /// A new frame for a callee.
     pub(super) fn enter(&mut self, at: InsnId, calling: Option<Calling>) -> Result<(), Refusal> {
-        self.burn()?;
+        self.burn_unverified()?;
         if self.callers.len() + 1 >= MAX_FRAMES {
             return Err(trap(TrapKind::CallDepth));
         }
@@ -329,6 +338,14 @@ impl Run<'_, '_> {
         for reg in Reg::ARGS {
             self.set(reg, DESTROYED | u64::from(reg.number()));
         }
+    }
+
+    /// An exit instruction.
+    fn leave(&mut self, at: InsnId) -> Result<Step, Refusal> {
+        if self.interp.asked.as_ref().is_some_and(|asked| asked.blank_result.get(at.index()) == Some(&true)) {
+            self.set(Reg::R0, 0);
+        }
+        self.exit()
     }
 
     fn exit(&mut self) -> Result<Step, Refusal> {

@@ -14,6 +14,7 @@ use beelift_runtime::mem::Regions;
 use super::{InterpError, InterpProgram, Moment, Monitor, Observer};
 use crate::isa::{Pc, Reg};
 use crate::link::{Program, Trap};
+use crate::verify::facts::Obligations;
 
 fn prepare(source: &str) -> Result<InterpProgram, InterpError> {
     let program =
@@ -29,6 +30,10 @@ fn prepare(source: &str) -> Result<InterpProgram, InterpError> {
 
 fn run(source: &str, fuel: u64, observer: &mut dyn Observer) -> (Result<u64, Trap>, u64) {
     let program = prepare(source).unwrap_or_else(|error| panic!("{source}: {error}"));
+    run_prepared(&program, fuel, observer)
+}
+
+fn run_prepared(program: &InterpProgram, fuel: u64, observer: &mut dyn Observer) -> (Result<u64, Trap>, u64) {
     let mut context = RawContext::new(ProgramType::Syscall, &[0; 16]).expect("memory");
     let entry = context.enter();
     let effects = Effects::default();
@@ -115,6 +120,21 @@ fn backward_jumps_and_calls_burn_fuel_and_nothing_else_does() {
     assert_eq!(run("r0 = 1\nagain: r0 += 1\nif r0 != 5 goto again\nexit", 10, &mut ()), (Ok(5), 7));
     let (result, left) = run("again: goto again", 10, &mut ());
     assert_eq!((result.expect_err("a trap").kind, left), (TrapKind::Fuel, 0));
+}
+
+#[test]
+fn with_a_verdict_only_the_jumps_that_it_names_burn_fuel() {
+    let source = "r6 = 3\nagain: call f\nr6 += -1\nif r6 != 0 goto again\nexit\nf: r0 = 7\nexit";
+    let run = |burning: &[usize], fuel: u64| {
+        let program = prepare(source).unwrap_or_else(|error| panic!("{error}"));
+        let fuel_column = (0..program.program().insns.len()).map(|at| burning.contains(&at)).collect();
+        let asked = Obligations { fuel: fuel_column, blank_result: Vec::new() };
+        run_prepared(&program.with_obligations(Arc::new(asked)), fuel, &mut ())
+    };
+    assert_eq!(run(&[], 0), (Ok(7), 0));
+    assert_eq!(run(&[3], 10), (Ok(7), 8));
+    let (result, left) = run(&[3], 1);
+    assert_eq!((result.map_err(|trap| trap.kind), left), (Err(TrapKind::Fuel), 0));
 }
 
 #[test]

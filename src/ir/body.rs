@@ -374,7 +374,7 @@ impl Body<'_> {
         let count = self.slot(frame, slot);
         let budget = self.b.number(Type::I64, u64::from(MAY_GOTO_BUDGET));
         let used_up = self.b.compare(Condition::UGe, count, budget);
-        let then = self.edge(frame, taken, None);
+        let then = self.taken_edge(frame, taken, None);
         let one = self.b.number(Type::I64, 1);
         let more = self.b.binary(BinaryOp::Add, Type::I64, count, one);
         self.set_slot(frame, slot, more);
@@ -456,7 +456,8 @@ impl Body<'_> {
     }
 
     fn exit(&mut self, frame: &Frame) {
-        let value = self.register(frame, Reg::R0);
+        let blank = self.verified.facts().blank_result.get(self.at.index()) == Some(&true);
+        let value = if blank { self.b.number(Type::I64, 0) } else { self.register(frame, Reg::R0) };
         self.leave(frame, value);
     }
 

@@ -127,7 +127,7 @@ impl Body<'_> {
     }
 
     /// The edge a branch takes when it holds, with a stop at the pump if the verifier asked for it.
-    fn taken_edge(&mut self, frame: &mut Frame, to: usize, known: Option<(Value, Value)>) -> Edge {
+    pub(crate) fn taken_edge(&mut self, frame: &mut Frame, to: usize, known: Option<(Value, Value)>) -> Edge {
         let edge = self.edge(frame, to, known);
         if !self.burns_fuel() {
             return edge;

@@ -6,7 +6,7 @@
 #![forbid(unsafe_code)]
 
 use super::liveness::Liveness;
-use super::observe::Observed;
+use super::observe::{Observed, Outcome};
 use super::structure::Structure;
 use crate::isa::effects::{Flow, flow};
 use crate::isa::{Callee, InsnId, MapSlot};
@@ -119,6 +119,15 @@ pub struct CallFact {
     pub targets: Vec<Callee>,
 }
 
+/// What a verdict asks of every run, whichever engine does it, by instruction: columns of [`Facts`].
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Obligations {
+    /// See [`Facts::fuel`]. Nothing else burns fuel.
+    pub fuel: Vec<bool>,
+    /// See [`Facts::blank_result`].
+    pub blank_result: Vec<bool>,
+}
+
 /// Proofs about a program, indexed by [`InsnId`].
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
@@ -140,6 +149,8 @@ pub struct Facts {
     pub call: Vec<Option<CallFact>>,
     /// Whether the edge taken from here must burn fuel (a loop without proven bound).
     pub fuel: Vec<bool>,
+    /// Exits of the program that return an address which may not leave: 0 leaves instead.
+    pub blank_result: Vec<bool>,
     /// Registers r1 to r5 that each subprogram really takes (bit i = argument i + 1), by subprogram.
     pub arguments: Vec<u8>,
     /// Bytes of stack used by each subprogram (multiple of 8), by subprogram.
@@ -148,6 +159,14 @@ pub struct Facts {
     pub zero_stack: Vec<bool>,
     /// The one length of the buffer that a program of type `memory` was verified for.
     pub buffer: Option<u32>,
+}
+
+impl Facts {
+    /// What the program may run without checks for, if this is done.
+    #[must_use]
+    pub fn obligations(&self) -> Obligations {
+        Obligations { fuel: self.fuel.clone(), blank_result: self.blank_result.clone() }
+    }
 }
 
 /// Puts the facts together after acceptance.
@@ -170,6 +189,7 @@ pub(crate) fn build(
         arena: None,
         call: std::mem::take(&mut observed.call),
         fuel: burning(program, observed),
+        blank_result: observed.result.iter().map(|seen| *seen == Some(Outcome::Blank)).collect(),
         arguments: (0..subs).map(|sub| liveness.argument_bits(sub)).collect(),
         stack_depth: std::mem::take(&mut observed.stack_depth),
         zero_stack: std::mem::take(&mut observed.zero_stack),

@@ -23,6 +23,15 @@ pub(crate) enum Loaded {
     Pointer,
 }
 
+/// What leaves a program at an exit, on every path.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Outcome {
+    /// The value of r0.
+    Value,
+    /// Nothing of it: it is an address that may not leave.
+    Blank,
+}
+
 /// What was seen.
 #[derive(Debug, Default)]
 pub(crate) struct Observed {
@@ -42,6 +51,8 @@ pub(crate) struct Observed {
     pub(crate) arena_alu: Vec<Option<bool>>,
     /// Loop heads whose turns were not walked one by one: how many there are is not known.
     pub(crate) endless: Vec<bool>,
+    /// What exits of the program let out.
+    pub(crate) result: Vec<Option<Outcome>>,
     /// Calls.
     pub(crate) call: Vec<Option<CallFact>>,
     /// Bytes of stack used by each subprogram.
@@ -66,6 +77,7 @@ impl Observed {
             zero_stack: vec![false; subs],
             arena_alu: vec![None; insns],
             endless: vec![false; insns],
+            result: vec![None; insns],
             call: vec![None; insns],
             stack_depth: vec![0; subs],
             called: vec![false; subs],

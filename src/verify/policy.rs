@@ -6,9 +6,12 @@
 pub struct Policy {
     /// Name for messages: `kernel`, `user`, `strict`.
     pub name: &'static str,
-    /// Pointers may be stored where others can read them, returned, compared and subtracted.
+    /// Pointers may be stored where others can read them, returned, compared and subtracted. Without it a program may
+    /// still return a field of its context that is declared a number and holds where the packet is (`xdp_md.data`): what
+    /// leaves is 0.
     pub allow_pointer_leaks: bool,
-    /// Stack bytes may be read before they are written (the compiler zeroes them at entry if so).
+    /// Stack bytes may be read before they are written (the compiler zeroes them at entry if so). Without it only a load
+    /// at an offset that varies may reach such bytes, if it may as well reach bytes that were written.
     pub allow_uninitialised_stack: bool,
     /// Memory accesses need natural alignment everywhere, not only on the stack.
     pub strict_alignment: bool,

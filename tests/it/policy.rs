@@ -61,6 +61,72 @@ fn strict_allows_pointers_where_nobody_reads_them() {
     }
 }
 
+#[test]
+fn strict_reads_of_a_varying_place_may_reach_bytes_never_written_but_no_pointers() {
+    let varying = "r1 = *(u8 *)(r7 +0)\nr1 &= 7\nr1 += r10\n";
+    let partly = format!("*(u8 *)(r10 -16) = 1\n{varying}r0 = *(u8 *)(r1 -16)\nexit");
+    assert_eq!(verdict(&partly, Policy::STRICT), "accept");
+    for source in [
+        // Nothing there was written.
+        format!("{varying}r0 = *(u8 *)(r1 -16)\nexit"),
+        // A place that is known, beside bytes that were written.
+        "*(u8 *)(r10 -16) = 1\nr0 = *(u8 *)(r10 -15)\nexit".to_owned(),
+        "*(u32 *)(r10 -16) = 1\nr0 = *(u32 *)(r10 -12)\nexit".to_owned(),
+        // The path with a pointer there is walked last, and not left out for the one without.
+        format!(
+            "*(u64 *)(r10 -24) = 0\nr2 = *(u8 *)(r7 +1)\nif r2 == 0 goto read\n*(u64 *)(r10 -16) = r7\nread: \
+             {varying}r1 += 8\nr0 = *(u8 *)(r1 -24)\nr0 = 0\nexit"
+        ),
+        format!(
+            "*(u64 *)(r10 -24) = 0\nr2 = *(u8 *)(r7 +1)\nif r2 != 0 goto point\nread: {varying}r1 += 8\n\
+             r0 = *(u8 *)(r1 -24)\nr0 = 0\nexit\npoint: *(u64 *)(r10 -16) = r7\ngoto read"
+        ),
+    ] {
+        assert_eq!(verdict(&source, Policy::USER), "accept", "{source}");
+        assert_ne!(verdict(&source, Policy::STRICT), "accept", "{source}");
+    }
+}
+
+/// Runs a program of type `xdp` under the policy for untrusted tenants.
+fn run_strict(source: &str, choice: beelift::Choice) -> u64 {
+    use beelift::{Engine, Packet, XdpContext};
+    let program = Program::assemble(ProgramType::Xdp, source, |_| None).expect("assembly");
+    let options = Options::with_policy(Policy::STRICT);
+    let engine = Engine::builder().backend(choice).verify(options).build().expect("an engine");
+    let collection = engine.load_linked(vec![program]).expect("a proof");
+    let mut packet = Packet::new(64).expect("memory");
+    packet.set(&[0xff; 14]).expect("room");
+    collection.programs()[0].run(&mut XdpContext::new(&mut packet)).expect("a result")
+}
+
+#[test]
+fn strict_lets_fields_of_the_context_be_returned_but_not_where_the_packet_is() {
+    let returned = [
+        "r0 = *(u32 *)(r1 +0)\nexit",
+        "r0 = *(u32 *)(r1 +4)\nexit",
+        "r0 = *(u32 *)(r1 +8)\nr0 += 3\nexit",
+        // Through the stack, as compilers do.
+        "*(u64 *)(r10 -8) = r1\nr2 = 0\nr2 = xchg_64(r10 -8, r2)\nr0 = *(u32 *)(r2 +0)\nexit",
+    ];
+    for source in returned {
+        for choice in [beelift::Choice::Interpreter, beelift::Choice::Auto] {
+            assert_eq!(run_strict(source, choice), 0, "{source}");
+        }
+    }
+    // An exit that returns a number on another path, and one where others see the result.
+    let either = "r0 = 7\nr2 = *(u32 *)(r1 +12)\nif r2 == 0 goto out\nr0 = *(u32 *)(r1 +0)\nout: exit";
+    let program = Program::assemble(ProgramType::Xdp, either, |_| None).expect("assembly");
+    assert!(verify(program, &Options::with_policy(Policy::STRICT)).is_err());
+    // What varies and was never written is zero, not what another program left.
+    let dirty = "*(u64 *)(r10 -8) = -1\n*(u64 *)(r10 -16) = -1\nr0 = *(u64 *)(r10 -8)\nexit";
+    let read = "*(u8 *)(r10 -16) = 5\nr2 = *(u32 *)(r1 +0)\nr3 = *(u32 *)(r1 +4)\nr4 = r2\nr4 += 1\nr0 = 9\n\
+                if r4 > r3 goto out\nr2 = *(u8 *)(r2 +0)\nr2 &= 7\nr2 += r10\nr0 = *(u8 *)(r2 -16)\nout: exit";
+    for choice in [beelift::Choice::Interpreter, beelift::Choice::Auto] {
+        assert_eq!(run_strict(dirty, choice), u64::MAX);
+        assert_eq!(run_strict(read, choice), 0);
+    }
+}
+
 /// Turns of the loops below: more than can be walked one by one.
 const TURNS: u64 = 3_000_000;
 

@@ -167,6 +167,9 @@ fn describe(program: &Program, facts: &Facts, at: InsnId, lines: &mut Vec<Line>)
     if facts.fuel.get(index).copied().unwrap_or(false) {
         say("burns fuel".to_owned());
     }
+    if facts.blank_result.get(index).copied().unwrap_or(false) {
+        say("returns 0: the address in r0 may not leave".to_owned());
+    }
 }
 
 /// Names of the operands that facts speak of.

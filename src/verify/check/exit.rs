@@ -6,6 +6,7 @@ use crate::isa::effects::RegSet;
 use crate::verify::check::context;
 use crate::verify::domain::Scalar;
 use crate::verify::explore::{Check, Next, Verifier};
+use crate::verify::observe::Outcome;
 use crate::verify::precision::{NONE, Note};
 use crate::verify::report::Reason;
 use crate::verify::state::{Kind, Register, ResourceKind};
@@ -36,7 +37,16 @@ impl Verifier<'_> {
     /// The register holds what the program may return.
     pub(super) fn returns_from_program(&mut self, reg: Reg) -> Check<Next> {
         let result = self.read(reg)?;
-        if self.leaks(&result) {
+        let outcome = if self.leaks(&result) {
+            if reg != Reg::R0 || !self.may_be_blanked(&result) {
+                return Err(Reason::PointerLeak { into: "the return value" }.into());
+            }
+            Outcome::Blank
+        } else {
+            Outcome::Value
+        };
+        // An exit does the same on every path.
+        if *self.observed.result[self.at.index()].get_or_insert(outcome) != outcome {
             return Err(Reason::PointerLeak { into: "the return value" }.into());
         }
         if self.is_global_function {
@@ -56,6 +66,13 @@ impl Verifier<'_> {
             in_range(&result, min, max)?;
         }
         Ok(Next::End)
+    }
+
+    /// A field of the context that is declared a number may be returned though what it holds is where the packet is: no
+    /// result says anything of it then.
+    fn may_be_blanked(&self, result: &Register) -> bool {
+        let field = matches!(result.kind, Kind::Packet | Kind::PacketMeta | Kind::PacketEnd);
+        field && !self.is_global_function && self.tables.returns == ReturnRange::Any
     }
 
     fn leave_frame(&mut self) -> Check<Next> {

@@ -9,6 +9,15 @@ use crate::verify::precision::Note;
 use crate::verify::report::Reason;
 use crate::verify::state::{Byte, Kind, Register, Slot, Special, Stack};
 
+/// What bytes are that a read may reach before they were written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Unwritten {
+    /// As the policy says.
+    ByPolicy,
+    /// Zero: nobody's rest, since the frame is zeroed.
+    Zeroed,
+}
+
 /// Bytes of a frame.
 const FRAME: i64 = 512;
 
@@ -56,7 +65,9 @@ impl Verifier<'_> {
     ) -> Check<Option<Register>> {
         let (low, high) = self.stack_bounds(frame, pointer, span)?;
         if !pointer.has_constant_offset() {
-            self.stack_range(frame, low, high, span, Access::Read)?;
+            let written = (low..high).any(|off| self.stack_of(frame).byte(off) != Byte::Invalid);
+            let unwritten = if written { Unwritten::Zeroed } else { Unwritten::ByPolicy };
+            self.stack_read_somewhere(frame, low, high, span, Access::Read, unwritten)?;
             let zero = (low..high).all(|off| self.stack_of(frame).byte(off) == Byte::Zero);
             return Ok(Some(if zero { Register::constant(0) } else { Register::unknown() }));
         }
@@ -225,14 +236,14 @@ impl Verifier<'_> {
     }
 
     fn spill(&mut self, frame: usize, index: usize, register: &Register, size: usize) {
-        let keep_invalid = self.options.policy.allow_pointer_leaks;
         let slot = self.state.frame_mut(frame).stack_mut().slot_mut(index);
         slot.spilled = *register;
         slot.special = None;
         for (position, byte) in slot.bytes.iter_mut().enumerate() {
             if position < size {
                 *byte = Byte::Spill;
-            } else if *byte != Byte::Zero && !(keep_invalid && *byte == Byte::Invalid) {
+            } else if !matches!(*byte, Byte::Zero | Byte::Invalid) {
+                // Linux without the right to leak takes bytes beside a narrow store as written; they were not.
                 *byte = Byte::Misc;
             }
         }
@@ -302,7 +313,20 @@ impl Verifier<'_> {
         span: Span,
         access: Access,
     ) -> Check {
+        self.stack_read_somewhere(frame, low, high, span, access, Unwritten::ByPolicy)
+    }
+
+    fn stack_read_somewhere(
+        &mut self,
+        frame: usize,
+        low: i64,
+        high: i64,
+        span: Span,
+        access: Access,
+        unwritten: Unwritten,
+    ) -> Check {
         let policy = self.options.policy;
+        let may_be_unwritten = policy.allow_uninitialised_stack || unwritten == Unwritten::Zeroed;
         for off in low..high {
             let (index, byte) = Stack::place(off);
             let slot = *self.stack_of(frame).slot(index);
@@ -313,7 +337,7 @@ impl Verifier<'_> {
             let clobbered = match kind {
                 Byte::Misc => false,
                 Byte::Zero => true,
-                Byte::Invalid if policy.allow_uninitialised_stack => true,
+                Byte::Invalid if may_be_unwritten => true,
                 _ if slot.is_spill() && (slot.spilled.is_scalar() || policy.allow_pointer_leaks) => {
                     if access == Access::Write {
                         self.state.frame_mut(frame).stack_mut().slot_mut(index).scrub();

@@ -334,6 +334,11 @@ impl Compare {
                 return false;
             }
             match (a, b) {
+                // Where pointers may not be read as numbers, a read that reached bytes never written would.
+                (Byte::Invalid, Byte::Special) if !self.unwritten_is_any => return false,
+                (Byte::Invalid, Byte::Spill) if !self.unwritten_is_any && !new.spilled.is_scalar() => {
+                    return false;
+                }
                 (Byte::Invalid, _) => {}
                 // Whatever lies there now is one of "any number".
                 (Byte::Misc, Byte::Special) => return false,
