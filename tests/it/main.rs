@@ -7,10 +7,12 @@ mod aot;
 #[cfg(feature = "jit")]
 mod api;
 mod arena;
+mod beyond;
 #[cfg(feature = "jit")]
 mod calls;
 #[cfg(feature = "cli")]
 mod cli;
+mod concrete;
 #[cfg(feature = "cli")]
 mod conformance;
 mod contracts;
@@ -48,5 +50,6 @@ mod threads;
 mod tidy;
 #[cfg(feature = "jit")]
 mod timers;
+mod tiny;
 #[cfg(feature = "jit")]
 mod world;
