@@ -238,7 +238,18 @@ impl InterpProgram {
         let objects = program.object_types();
         let sees_objects = found.contains_key(&KPTR_XCHG) || kfuncs.iter().flatten().any(takes_objects);
         let asked = None;
-        Ok(Self { program, maps, helpers: found, kfuncs, objects, sees_objects, arena, layout, asked, stacks })
+        Ok(Self {
+            program,
+            maps,
+            helpers: found,
+            kfuncs,
+            objects,
+            sees_objects,
+            arena,
+            layout,
+            asked,
+            stacks,
+        })
     }
 
     /// Runs do what a verdict on the program asks for, as native code does: only the jumps that it names burn fuel.
