@@ -211,8 +211,11 @@ pub(crate) fn kernel_verdict(program: &Program) -> Result<String, String> {
     Err(format!("{}: built without the kernel engine", program.name))
 }
 
-/// Whether programs can be loaded into the kernel here.
+/// Whether programs can be loaded into the kernel here, and shall be.
 pub(crate) fn kernel_is_usable() -> bool {
+    if std::env::var_os("BEELIFT_SKIP_KERNEL").is_some() {
+        return false;
+    }
     if std::env::var("BEELIFT_REQUIRE_KERNEL").is_ok_and(|value| value == "1") {
         return true;
     }

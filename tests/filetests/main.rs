@@ -2,7 +2,8 @@
 //!
 //! A case file is assembly with a header in its comments (`case.rs` describes it). With `BLESS=1` the
 //! interpreter's results are written into the files; the kernel then judges them like any other engine.
-//! Without the right to load programs the kernel's trials are ignored, unless `BEELIFT_REQUIRE_KERNEL=1`.
+//! Without the right to load programs the kernel's trials are ignored, unless `BEELIFT_REQUIRE_KERNEL=1`; with
+//! `BEELIFT_SKIP_KERNEL` they are ignored anyway (tests of what is ours alone).
 //! Where the kernel shows no types, what needs them is ignored.
 #![forbid(unsafe_code)]
 
