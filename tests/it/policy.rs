@@ -127,6 +127,14 @@ fn strict_lets_fields_of_the_context_be_returned_but_not_where_the_packet_is() {
     }
 }
 
+#[test]
+fn alignment_is_asked_for_where_the_policy_says_so() {
+    let strict = Policy { strict_alignment: true, ..Policy::USER };
+    let source = "*(u32 *)(r9 +2) = 1\nr0 = 2\nexit";
+    assert_eq!(verdict(source, Policy::USER), "accept");
+    assert_eq!(verdict(source, strict), "misaligned");
+}
+
 /// Turns of the loops below: more than can be walked one by one.
 const TURNS: u64 = 3_000_000;
 
