@@ -101,8 +101,7 @@ def condition_before(text, brace):
 
 def places(source):
     """Yields (start, end, kind, value, line) for each rejection: kind `never` for a condition, `value` for an `Err`."""
-    stop = source.find("#[cfg(test)]")
-    text = blank(source if stop < 0 else source[:stop])
+    text = blank(re.split(r"#\[cfg\(test\)\]\s*mod \w+ \{", source)[0])
     taken = set()
     for found in re.finditer(r"\bErr\(", text):
         start, end = found.start(), closing(text, found.end() - 1) + 1
