@@ -42,7 +42,7 @@ pub mod verify;
 
 pub use beelift_runtime as runtime;
 pub use beelift_runtime::ctx::{
-    Context, MemoryContext, Packet, ProgramType, RawContext, SkbContext, XdpContext,
+    Context, HostContext, HostType, MemoryContext, Packet, ProgramType, RawContext, SkbContext, XdpContext,
 };
 pub use beelift_runtime::environment::{Environment, FixedEnvironment, HostEnvironment};
 pub use elf::Object;

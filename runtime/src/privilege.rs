@@ -53,7 +53,7 @@ impl std::fmt::Display for Capabilities {
 #[must_use]
 pub const fn needed_by_program(prog_type: ProgramType) -> Capabilities {
     match prog_type {
-        ProgramType::Memory => Capabilities::empty(),
+        ProgramType::Memory | ProgramType::Host => Capabilities::empty(),
         ProgramType::Unspec
         | ProgramType::SocketFilter
         | ProgramType::CgroupSkb

@@ -42,7 +42,7 @@ pub(super) fn write(units: &[Unit<'_>], plan: &Plan, target: &Target) -> String 
     }
     let mut contexts = BTreeSet::new();
     for (unit, id) in units.iter().zip(&plan.programs) {
-        let context = match unit.program.prog_type.layout(unit.program.attach_type) {
+        let context = match unit.program.layout() {
             ContextLayout::Fields { name, native_size, fields, .. } => {
                 let tag = format!("beelift_{}", identifier(name));
                 if contexts.insert(tag.clone()) {
@@ -108,7 +108,7 @@ fn program(unit: &Unit<'_>, id: &str, context: &str) -> String {
     let mut text = format!("\n/* Program `{}` of type {}. It calls:\n", program.name, program.prog_type);
     for id in helpers {
         let who = if HELPERS.contains(&id) { "in beelift.c" } else { "yours" };
-        writeln!(text, " *   beelift_{:<32} {who}", helper_name(id)).expect("a string");
+        writeln!(text, " *   beelift_{:<32} {who}", helper_name(program, id)).expect("a string");
     }
     text.push_str(" *   beelift_trap_exit                        in beelift.c\n");
     text.push_str(" */\n");

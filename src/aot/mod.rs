@@ -11,7 +11,7 @@ mod layout;
 mod object;
 
 use beelift_runtime::MapKind;
-use beelift_runtime::helper;
+use beelift_runtime::ctx::ProgramType;
 
 use crate::codegen::{CompiledCode, Stub, Symbol};
 use crate::isa::MapSlot;
@@ -153,12 +153,16 @@ fn symbols<'a>(unit: &Unit<'a>) -> impl Iterator<Item = Symbol> + use<'a> {
     unit.code.functions.iter().flat_map(|function| function.relocs.iter().map(|reloc| reloc.symbol))
 }
 
-/// Name of a helper, `bpf_…`.
-fn helper_name(id: u32) -> String {
-    helper::by_id(id).map_or_else(|| format!("bpf_helper_{id}"), |helper| helper.name.to_owned())
+/// Name of a helper, `bpf_…` or the embedder's.
+fn helper_name(program: &Program, id: u32) -> String {
+    program.helper(id).map_or_else(|| format!("bpf_helper_{id}"), |helper| helper.name.to_owned())
 }
 
 fn check_helpers(unit: &Unit<'_>, options: &Options) -> Result<(), AotError> {
+    if unit.program.prog_type == ProgramType::Host {
+        let program = unit.program.name.clone();
+        return Err(AotError::Feature { program, what: "a program type of the embedder's" });
+    }
     for symbol in symbols(unit) {
         let id = match symbol {
             Symbol::Helper(id) | Symbol::MapHelper(id, _) => id,
@@ -193,7 +197,7 @@ fn check_helpers(unit: &Unit<'_>, options: &Options) -> Result<(), AotError> {
             | Symbol::MapBase(_)
             | Symbol::Stub(Stub::TrapExit) => continue,
         };
-        let name = helper_name(id);
+        let name = helper_name(unit.program, id);
         if !HELPERS.contains(&id) && !options.external.contains(&name) {
             return Err(AotError::Helper { program: unit.program.name.clone(), helper: name });
         }

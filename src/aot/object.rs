@@ -201,7 +201,7 @@ impl Writer<'_> {
                 let symbol = match reloc.symbol {
                     Symbol::Function(index) => functions[index as usize].0, // u32 to usize
                     Symbol::Helper(id) | Symbol::MapHelper(id, _) => {
-                        self.undefined(&format!("beelift_{}", helper_name(id)))
+                        self.undefined(&format!("beelift_{}", helper_name(unit.program, id)))
                     }
                     Symbol::Stub(Stub::TrapExit) => self.undefined("beelift_trap_exit"),
                     Symbol::Kfunc(_)

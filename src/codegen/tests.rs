@@ -94,6 +94,7 @@ pub(super) fn verified(insns: Vec<Insn>) -> Verified {
         lines: Vec::new(),
         kernel_types: Arc::default(),
         relocations: Vec::new(),
+        host: crate::link::HostInterface::default(),
     };
     Verified::assume(program, facts)
 }

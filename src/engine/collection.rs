@@ -318,7 +318,7 @@ impl Engine {
         let helpers = |id| {
             use beelift_runtime::helper;
             let direct = if asks_host { helper::for_host(id) } else { None };
-            direct.or_else(|| helper::by_id(id).and_then(|helper| helper.function))
+            direct.or_else(|| program.helper(id).and_then(|helper| helper.function))
         };
         let loaded = JitProgram::load(Arc::new(code), types, &self.shared.code, Arc::clone(maps), &helpers)
             .map_err(|error| Error::Publish { program: name.clone(), error })?
@@ -475,7 +475,7 @@ fn interpreted_proven_by(verified: &Verified, maps: &Arc<[Box<RuntimeHandle>]>) 
 
 /// The checked reference engine over a program.
 fn interpreted(program: &Program, maps: &Arc<[Box<RuntimeHandle>]>) -> Result<InterpProgram, Error> {
-    let helpers = |id| beelift_runtime::helper::by_id(id);
+    let helpers = |id| program.helper(id).copied();
     InterpProgram::new(Arc::new(program.clone()), Arc::clone(maps), &helpers)
         .map_err(|error| Error::Unsupported { program: program.name.clone(), what: error.to_string() })
 }

@@ -33,7 +33,7 @@ pub use program::{Backend, Loaded, Runner};
 pub use record::{Input, Record};
 pub use typed::TypedMap;
 
-use crate::link::LinkOptions;
+use crate::link::{HostInterface, LinkOptions};
 use crate::verify;
 
 /// Which backend should run programs.
@@ -143,6 +143,7 @@ pub struct EngineBuilder {
     choice: Choice,
     verify: verify::Options,
     link: LinkOptions,
+    host: Option<HostInterface>,
     environment: Option<Arc<dyn Environment>>,
     fuel: u64,
     deterministic: bool,
@@ -158,6 +159,7 @@ impl Default for EngineBuilder {
             choice: Choice::default(),
             verify: verify::Options::default(),
             link: LinkOptions::default(),
+            host: None,
             environment: None,
             fuel: u64::MAX,
             deterministic: false,
@@ -185,6 +187,12 @@ impl EngineBuilder {
     #[must_use]
     pub fn link(mut self, options: LinkOptions) -> Self {
         self.link = options;
+        self
+    }
+    /// Helpers and a program type of the embedder's own, for all programs that are linked here.
+    #[must_use]
+    pub fn host(mut self, host: HostInterface) -> Self {
+        self.host = Some(host);
         self
     }
     /// Clock, random numbers and the like.
@@ -235,6 +243,10 @@ impl EngineBuilder {
             return Err(Error::Unverified);
         }
         let asks_host = self.environment.is_none();
+        let mut link = self.link;
+        if let Some(host) = self.host {
+            link.host = host;
+        }
         let environment = match self.environment {
             Some(environment) => environment,
             None => Arc::new(HostEnvironment::default()),
@@ -242,7 +254,7 @@ impl EngineBuilder {
         let shared = Shared {
             choice: self.choice,
             verify: self.verify,
-            link: self.link,
+            link,
             environment,
             asks_host,
             fuel: self.fuel,

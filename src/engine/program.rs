@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use beelift_runtime::TrapKind;
 use beelift_runtime::abi::{ExecContext, Host};
 use beelift_runtime::cpu::CpuSlot;
 use beelift_runtime::ctx::{Context, ProgramType, RawContext};
@@ -258,8 +259,7 @@ impl Loaded {
     #[cfg(feature = "jit")]
     #[cold]
     fn trapped(&self, trap: crate::exec::NativeTrap, effects: &Effects) -> Error {
-        let here = || Trap::new(&self.program, trap.kind, trap.insn, &[]);
-        Error::Trap(Box::new(trap_of_target(effects).unwrap_or_else(here)))
+        trapped(Box::new(Trap::new(&self.program, trap.kind, trap.insn, &[])), effects)
     }
 
     // Apart from `run`, whose frame it would make larger.
@@ -292,7 +292,7 @@ impl Loaded {
         let mut regions = Regions::new(interp.maps());
         context.regions(&mut regions);
         let result = interp.run_observed(&cx, regions, entry, observer);
-        result.map_err(|trap| Error::Trap(Box::new(trap_of_target(effects).unwrap_or(trap))))
+        result.map_err(|trap| trapped(trap, effects))
     }
 
     pub(super) fn id(&self) -> u32 {
@@ -319,7 +319,7 @@ impl Loaded {
         if let Some(made) = self.callbacks.get() {
             return Ok(made);
         }
-        let helpers = |id| beelift_runtime::helper::by_id(id);
+        let helpers = |id| self.program.helper(id).copied();
         let made =
             InterpProgram::new(Arc::clone(&self.program), Arc::clone(maps), &helpers).map_err(|error| {
                 Error::Unsupported { program: self.program.name.clone(), what: error.to_string() }
@@ -348,7 +348,7 @@ impl Loaded {
         let mut cx = ExecContext::new(host, &context, 0, interp.maps(), None);
         cx.objects = interp.objects();
         let result = interp.run_callback(&cx, due.callback.function, map, ValuePtr(due.address));
-        result.map(drop).map_err(|trap| Error::Trap(Box::new(trap_of_target(&effects).unwrap_or(trap))))
+        result.map(drop).map_err(|trap| trapped(trap, &effects))
     }
 
     /// A CPU slot, if a run needs one.
@@ -489,9 +489,15 @@ impl std::fmt::Debug for Loaded {
     }
 }
 
-/// Where a program trapped that a tail call entered.
-fn trap_of_target(effects: &Effects) -> Option<Trap> {
-    effects.take_trap()?.downcast().ok().map(|trap| *trap)
+/// A trap with what the run left about it: where a program stopped that a tail call entered, and what a helper
+/// panicked with.
+fn trapped(trap: Box<Trap>, effects: &Effects) -> Error {
+    let of_target = effects.take_trap().and_then(|trap| trap.downcast::<Trap>().ok());
+    let mut trap = of_target.unwrap_or(trap);
+    if trap.kind == TrapKind::HelperPanic {
+        trap.panic = trap.panic.take().or_else(|| effects.panic_message());
+    }
+    Error::Trap(trap)
 }
 
 /// Helpers that do not care which CPU a run is on: clocks, random numbers, NUMA node, packets, checksums, callbacks.

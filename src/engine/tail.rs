@@ -40,13 +40,13 @@ impl TailTarget for Target {
             #[cfg(feature = "jit")]
             Body::Jit(native) => native
                 .run_tail_call(call, self.id)?
-                .map_err(|trap| crate::link::Trap::new(&self.program, trap.kind, trap.insn, &[])),
+                .map_err(|trap| Box::new(crate::link::Trap::new(&self.program, trap.kind, trap.insn, &[]))),
             Body::Interp(interp) => interp.run_tail_call(call, self.id)?,
             #[cfg(feature = "kernel")]
             Body::Kernel(_) => return None,
         };
         Some(result.unwrap_or_else(|trap| {
-            call.caller().effects.set_trap(Box::new(trap));
+            call.caller().effects.set_trap(trap);
             0
         }))
     }

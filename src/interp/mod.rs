@@ -79,7 +79,7 @@ fn takes_objects(kfunc: &&Helper) -> bool {
 pub struct InterpProgram {
     program: Arc<Program>,
     maps: Arc<[Box<MapHandle>]>,
-    helpers: BTreeMap<u32, &'static Helper>,
+    helpers: BTreeMap<u32, Helper>,
     /// By slot; `None` for `bpf_throw`, and for those that nothing calls.
     kfuncs: Vec<Option<&'static Helper>>,
     /// Types of objects that the program allocates.
@@ -151,7 +151,7 @@ impl InterpProgram {
     pub fn new(
         program: Arc<Program>,
         maps: Arc<[Box<MapHandle>]>,
-        helpers: &dyn Fn(u32) -> Option<&'static Helper>,
+        helpers: &dyn Fn(u32) -> Option<Helper>,
     ) -> Result<Self, InterpError> {
         let mut found = BTreeMap::new();
         let mut kfuncs = vec![None; program.kfuncs.len()];
@@ -162,7 +162,7 @@ impl InterpProgram {
                 Insn::Call(Callee::Helper(id)) => {
                     let helper = helpers(id).ok_or_else(|| unsupported(&format!("helper {id}")))?;
                     if !callback::calls_back(id) {
-                        call::supported(helper).map_err(|what| unsupported(&what))?;
+                        call::supported(&helper).map_err(|what| unsupported(&what))?;
                     }
                     found.insert(id, helper);
                 }
@@ -229,7 +229,7 @@ impl InterpProgram {
             let what = "an arena that is not named".to_owned();
             return Err(InterpError::Unsupported { at, what });
         }
-        let layout = program.prog_type.layout(program.attach_type);
+        let layout = program.layout();
         if let ContextLayout::Kernel = layout {
             let what = format!("contexts of type {}", program.prog_type);
             return Err(InterpError::Unsupported { at: Pc(0), what });
@@ -263,7 +263,7 @@ impl InterpProgram {
     ///
     /// # Errors
     /// Why the run stopped, if it was not by `exit`.
-    pub fn run(&self, cx: &ExecContext<'_>, regions: Regions<'_>, entry: Entry) -> Result<u64, Trap> {
+    pub fn run(&self, cx: &ExecContext<'_>, regions: Regions<'_>, entry: Entry) -> Result<u64, Box<Trap>> {
         self.run_observed(cx, regions, entry, &mut ())
     }
 
@@ -277,7 +277,7 @@ impl InterpProgram {
         regions: Regions<'_>,
         entry: Entry,
         observer: &mut dyn Observer,
-    ) -> Result<u64, Trap> {
+    ) -> Result<u64, Box<Trap>> {
         let pooled = self.stacks.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let stack = match pooled {
             Some(stack) => stack,
@@ -309,8 +309,8 @@ impl InterpProgram {
         function: u64,
         map: &Arc<dyn Map>,
         value: ValuePtr,
-    ) -> Result<u64, Trap> {
-        let refused = || Trap::new(&self.program, TrapKind::Argument, InsnId(0), &[]);
+    ) -> Result<u64, Box<Trap>> {
+        let refused = || Box::new(Trap::new(&self.program, TrapKind::Argument, InsnId(0), &[]));
         let at = function_at(function).filter(|&at| self.is_subprogram(at)).ok_or_else(refused)?;
         let handle = self.handle_of(map).ok_or_else(refused)?;
         let layout = map.state();
@@ -346,7 +346,7 @@ impl InterpProgram {
     ///
     /// # Errors
     /// Why the run stopped. The caller's run stops there, too.
-    pub fn run_tail_call(&self, call: &TailCall<'_>, id: u32) -> Option<Result<u64, Trap>> {
+    pub fn run_tail_call(&self, call: &TailCall<'_>, id: u32) -> Option<Result<u64, Box<Trap>>> {
         let caller = call.caller();
         if !caller.ctx.accepts(self.program.prog_type, self.program.attach_type) {
             return None;

@@ -40,7 +40,7 @@ impl<'p> Monitor<'p> {
     /// Watches a run of that program from its start.
     #[must_use]
     pub fn new(program: &'p Program) -> Self {
-        let layout = program.prog_type.layout(program.attach_type);
+        let layout = program.layout();
         let given = if let ContextLayout::Memory = layout { 2 } else { 1 };
         let written = RegSet::arguments(given).union(RegSet::of(Reg::R10));
         let first = Frame { written, arguments: RegSet::EMPTY };
@@ -88,7 +88,7 @@ impl<'p> Monitor<'p> {
         frame.arguments = arguments;
         frame.written = frame.written.minus(RegSet::CALLER_SAVED).union(result);
         if let Callee::Helper(id) = callee
-            && let Some(helper) = helper::by_id(id)
+            && let Some(helper) = self.program.helper(id)
         {
             if helper.proto.flags.contains(HelperFlags::ACQUIRES) {
                 self.acquires = Some(moment.depth);
@@ -111,7 +111,7 @@ impl<'p> Monitor<'p> {
         if self.holds() {
             return Err(TrapKind::Unreleased);
         }
-        match self.program.prog_type.return_range(self.program.attach_type) {
+        match self.program.return_range() {
             ReturnRange::Within { min, max } => {
                 let result = moment.get(Reg::R0).cast_signed();
                 if (min..=max).contains(&result) { Ok(()) } else { Err(TrapKind::ReturnValue) }

@@ -72,7 +72,7 @@ pub(super) fn run(
     mut memory: Memory<'_>,
     start: Start,
     observer: &mut dyn Observer,
-) -> Result<u64, Trap> {
+) -> Result<u64, Box<Trap>> {
     let mut registers = [0; Reg::COUNT];
     for (reg, value) in Reg::ARGS.into_iter().zip(start.arguments) {
         registers[reg.index()] = value;
@@ -103,10 +103,10 @@ pub(super) fn run(
     cx.trap_insn.set(at.0);
     let callers: Vec<_> = run.callers.iter().rev().map(|frame| frame.call).collect();
     let trap = Trap::new(&interp.program, refusal.kind, at, &callers);
-    Err(match refusal.fault {
+    Err(Box::new(match refusal.fault {
         Some(fault) => trap.with_fault(fault, run.memory.regions().place(fault.address)),
         None => trap,
-    })
+    }))
 }
 
 pub(super) const fn trap(kind: TrapKind) -> Refusal {
@@ -257,7 +257,7 @@ impl Run<'_, '_> {
                 self.call_back(at, id)
             }
             Callee::Helper(id) => {
-                let helper = *self.interp.helpers.get(&id).ok_or(trap(TrapKind::HelperMissing))?;
+                let helper = self.interp.helpers.get(&id).ok_or(trap(TrapKind::HelperMissing))?;
                 let arguments = Reg::ARGS.map(|reg| self.get(reg));
                 let result =
                     call::call(helper, self.interp.program.prog_type, self.cx, &self.memory, arguments)?;

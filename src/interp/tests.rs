@@ -25,15 +25,19 @@ fn prepare(source: &str) -> Result<InterpProgram, InterpError> {
         .iter()
         .map(|def| Box::new(MapHandle::new(beelift_runtime::map::create(def, 1).expect("a map"))))
         .collect();
-    InterpProgram::new(Arc::new(program), maps, &helper::by_id)
+    InterpProgram::new(Arc::new(program), maps, &|id| helper::by_id(id).copied())
 }
 
-fn run(source: &str, fuel: u64, observer: &mut dyn Observer) -> (Result<u64, Trap>, u64) {
+fn run(source: &str, fuel: u64, observer: &mut dyn Observer) -> (Result<u64, Box<Trap>>, u64) {
     let program = prepare(source).unwrap_or_else(|error| panic!("{source}: {error}"));
     run_prepared(&program, fuel, observer)
 }
 
-fn run_prepared(program: &InterpProgram, fuel: u64, observer: &mut dyn Observer) -> (Result<u64, Trap>, u64) {
+fn run_prepared(
+    program: &InterpProgram,
+    fuel: u64,
+    observer: &mut dyn Observer,
+) -> (Result<u64, Box<Trap>>, u64) {
     let mut context = RawContext::new(ProgramType::Syscall, &[0; 16]).expect("memory");
     let entry = context.enter();
     let effects = Effects::default();

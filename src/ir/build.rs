@@ -52,7 +52,7 @@ impl Program {
         }
         let mut functions = vec![None; count];
         functions[0] = Some(0);
-        let layout = program.prog_type.layout(program.attach_type);
+        let layout = program.layout();
         Self { layout, shapes: vec![None; count], calls, functions, wanted: vec![0] }
     }
 

@@ -25,8 +25,8 @@ const PROCESSOR_ID: u32 = 8;
 const NUMA_NODE: u32 = 42;
 
 /// Arguments that a helper takes.
-pub(crate) fn arity(helper: u32) -> u8 {
-    helper::by_id(helper).map_or(5, |helper| used(&helper.proto.args))
+pub(crate) fn arity(verified: &Verified, helper: u32) -> u8 {
+    verified.program().helper(helper).map_or(5, |helper| used(&helper.proto.args))
 }
 
 /// Arguments that a kernel function takes.
@@ -97,7 +97,7 @@ impl Body<'_> {
 
     /// A helper call without anything special.
     pub(crate) fn plain_helper(&mut self, frame: &Frame, helper: u32) -> Value {
-        let count = usize::from(arity(helper));
+        let count = usize::from(arity(self.verified, helper));
         let args = Reg::ARGS[..count].iter().map(|&reg| self.argument(frame, reg)).collect();
         let target = match self.call_fact().and_then(|fact| fact.map) {
             Some(slot) if helper::specialises(helper) => Target::MapHelper(helper, slot),

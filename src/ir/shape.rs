@@ -211,7 +211,7 @@ fn is_end(verified: &Verified, first: u32, at: usize) -> bool {
 /// Registers that a call hands over.
 pub(crate) fn call_arguments(verified: &Verified, insn: &Insn) -> RegSet {
     match insn {
-        Insn::Call(Callee::Helper(id)) => RegSet::arguments(super::calls::arity(*id)),
+        Insn::Call(Callee::Helper(id)) => RegSet::arguments(super::calls::arity(verified, *id)),
         Insn::Call(Callee::Subprogram(entry)) => {
             let callee = verified.program().subprogram_of(*entry);
             RegSet::from_bits(u16::from(verified.facts().arguments[callee]) << 1)

@@ -112,7 +112,8 @@ impl TestInput {
             | ProgramType::StructOps
             | ProgramType::Ext
             | ProgramType::Lsm
-            | ProgramType::Memory => None,
+            | ProgramType::Memory
+            | ProgramType::Host => None,
         }
     }
 }

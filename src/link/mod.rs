@@ -15,6 +15,7 @@ use crate::isa::{Callee, Const64, Insn, InsnId, Pc, Slot, decode};
 mod assemble;
 pub mod cfg;
 mod error;
+mod host;
 mod join;
 mod objects;
 mod trap;
@@ -22,6 +23,7 @@ mod trap;
 pub use assemble::AssembleError;
 pub use cfg::Cfg;
 pub use error::LinkError;
+pub use host::HostInterface;
 pub use join::{LinkOptions, link, link_raw_text};
 pub use trap::{Trap, TrapFrame};
 
@@ -133,6 +135,8 @@ pub struct Program {
     pub kernel_types: Arc<crate::btf::KernelTypes>,
     /// CO-RE relocations, by ascending instruction, and what became of them.
     pub relocations: Vec<CoreOutcome>,
+    /// What the embedder adds to the kernel's interface.
+    pub host: HostInterface,
 }
 
 impl Program {
@@ -182,6 +186,7 @@ impl Program {
             lines: Vec::new(),
             kernel_types: Arc::default(),
             relocations: Vec::new(),
+            host: HostInterface::default(),
         })
     }
     /// Every number in an instruction names something that the program has.

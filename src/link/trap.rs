@@ -22,6 +22,8 @@ pub struct Trap {
     pub fault: Option<Fault>,
     /// What that access came close to.
     pub place: Option<Box<Place>>,
+    /// What the host's helper panicked with, with [`TrapKind::HelperPanic`].
+    pub panic: Option<String>,
     /// The call chain, innermost first: the first entry is `at` itself.
     pub backtrace: Vec<TrapFrame>,
 }
@@ -61,6 +63,7 @@ impl Trap {
             source: backtrace[0].source.clone(),
             fault: None,
             place: None,
+            panic: None,
             backtrace,
         }
     }
@@ -89,6 +92,9 @@ impl std::fmt::Display for Trap {
         write!(f, "{} at pc {}", self.kind, self.at)?;
         if let Some(access) = self.access() {
             write!(f, ": {access}")?;
+        }
+        if let Some(panic) = &self.panic {
+            write!(f, ": {panic}")?;
         }
         for frame in &self.backtrace {
             write!(f, "\n  in {} at pc {}", frame.subprogram, frame.at)?;

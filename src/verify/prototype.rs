@@ -253,7 +253,7 @@ fn is_number(btf: &Btf, resolved: TypeId) -> bool {
 
 /// Whether a pointer to that type is the program's context.
 fn is_context(program: &Program, btf: &Btf, to: TypeId) -> bool {
-    let wanted = match program.prog_type.layout(program.attach_type) {
+    let wanted = match program.layout() {
         ContextLayout::Fields { name, .. } | ContextLayout::Raw { name, .. } => name,
         ContextLayout::Memory | ContextLayout::Kernel => return false,
     };

@@ -3,7 +3,7 @@
 //! In: the program. Out: answers for `check`. The rows themselves belong to the runtime crate.
 #![forbid(unsafe_code)]
 
-use beelift_runtime::ctx::{ContextLayout, ProgramType, ReturnRange};
+use beelift_runtime::ctx::{ContextLayout, HostType, ProgramType, ReturnRange};
 use beelift_runtime::helper::{self, Helper, Proto};
 use beelift_runtime::map::SpecialKind;
 use beelift_runtime::{MapDef, MapKind};
@@ -28,6 +28,8 @@ pub(crate) struct Tables<'a> {
     inner: Vec<Option<MapRef>>,
     /// The arena that the program names.
     pub(crate) arena: Option<MapSlot>,
+    /// The program itself: what its host adds.
+    program: &'a Program,
     /// Types of objects.
     pub(crate) types: Types<'a>,
     /// What the program attaches to, where that decides what its context is; what is missing, else.
@@ -85,7 +87,7 @@ impl<'a> Tables<'a> {
         let hook = Hook::of(program, &types);
         let (returns, narrow_result) = match &hook {
             Some(Ok(hook)) => (hook.returns, hook.narrow),
-            Some(Err(_)) | None => (program_type.return_range(program.attach_type), false),
+            Some(Err(_)) | None => (program.return_range(), false),
         };
         Self {
             program_type,
@@ -96,7 +98,8 @@ impl<'a> Tables<'a> {
             arena: arenas(program).next().map(|(_, slot)| slot),
             hook,
             types,
-            layout: program_type.layout(program.attach_type),
+            layout: program.layout(),
+            program,
             returns,
             narrow_result,
             sleepable: program.prog_flags & SLEEPABLE != 0 || program_type == ProgramType::Syscall,
@@ -174,10 +177,16 @@ impl<'a> Tables<'a> {
         Ok(())
     }
 
+    /// The program type, where the embedder declared it.
+    fn host_type(&self) -> Option<HostType> {
+        self.program.host.host_type.filter(|_| self.program_type == ProgramType::Host)
+    }
+
     /// Whether loads from the packet are for this program type.
     pub(crate) fn may_read_packet(&self) -> bool {
         use ProgramType as P;
         self.may_write_packet()
+            || self.host_type().is_some()
             || matches!(
                 self.program_type,
                 P::LwtIn | P::LwtOut | P::LwtSeg6local | P::SkReuseport | P::FlowDissector | P::CgroupSkb
@@ -186,6 +195,9 @@ impl<'a> Tables<'a> {
     /// Whether stores to the packet are for this program type.
     pub(crate) fn may_write_packet(&self) -> bool {
         use ProgramType as P;
+        if let Some(host_type) = self.host_type() {
+            return host_type.writes_bytes();
+        }
         matches!(
             self.program_type,
             P::SchedCls | P::SchedAct | P::Xdp | P::LwtXmit | P::SkSkb | P::SkMsg | P::CgroupSockopt
@@ -197,8 +209,8 @@ impl<'a> Tables<'a> {
     }
 
     /// A helper, known to anyone.
-    pub(crate) fn helper(&self, id: u32) -> Option<&'static Helper> {
-        helper::by_id(id)
+    pub(crate) fn helper(&self, id: u32) -> Option<&'a Helper> {
+        self.program.helper(id)
     }
     /// Whether a helper is for this program type.
     pub(crate) fn is_allowed(&self, number: u32, attach_type: u32) -> bool {

@@ -109,7 +109,7 @@ impl Session {
                     })
                     .collect();
                 let program = InterpProgram::new(Arc::new(program.clone()), maps?, &|id| {
-                    helper::by_id(id).filter(|helper| helper.allowed(program_type, 0))
+                    helper::by_id(id).filter(|helper| helper.allowed(program_type, 0)).copied()
                 })
                 .map_err(|error| error.to_string())?;
                 Ok(Self::Interp { program, program_type })
@@ -162,7 +162,7 @@ fn interpret(program: &InterpProgram, program_type: ProgramType, input: &Input) 
     }
 }
 
-fn interpret_on(program: &InterpProgram, context: &mut dyn Context) -> Result<u64, Trap> {
+fn interpret_on(program: &InterpProgram, context: &mut dyn Context) -> Result<u64, Box<Trap>> {
     let entry = context.enter();
     let effects = Effects::default();
     let host = Host {
@@ -181,7 +181,7 @@ fn interpret_on(program: &InterpProgram, context: &mut dyn Context) -> Result<u6
     program.run(&cx, regions, entry)
 }
 
-fn outcome(result: Result<u64, Trap>, input: &Input, output: Input) -> Outcome {
+fn outcome(result: Result<u64, Box<Trap>>, input: &Input, output: Input) -> Outcome {
     match result {
         Ok(r0) => Outcome::Done { r0, output: (output != *input).then_some(output) },
         // Addresses differ from run to run.
@@ -271,7 +271,7 @@ mod jit {
             }
             Input::Packet(_) => Input::Packet(record.packet),
         };
-        Ok(outcome(record.value, input, output))
+        Ok(outcome(record.value.map_err(Box::new), input, output))
     }
 }
 

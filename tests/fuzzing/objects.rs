@@ -16,7 +16,7 @@ pub(crate) fn elf(data: &[u8]) {
     static OPTIONS: OnceLock<LinkOptions> = OnceLock::new();
     let options = OPTIONS.get_or_init(|| LinkOptions {
         core_targets: vec![CoreTarget::Builtin, CoreTarget::Own],
-        prog_type: None,
+        ..LinkOptions::default()
     });
     let object = match Object::parse(data) {
         Ok(object) => object,

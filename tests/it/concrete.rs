@@ -27,12 +27,12 @@ impl Concrete {
         let create = |def| Box::new(MapHandle::new(map::create(def, 1).expect("a map")));
         let maps: Arc<[_]> = program.maps.iter().map(create).collect();
         let context = RawContext::new(program.prog_type, &vec![0; 8 * words]).expect("memory");
-        let program = InterpProgram::new(Arc::new(program.clone()), maps, &helper::by_id);
+        let program = InterpProgram::new(Arc::new(program.clone()), maps, &|id| helper::by_id(id).copied());
         Self { program: program.expect("nothing that the interpreter lacks"), context }
     }
 
     /// One run.
-    pub(crate) fn run(&mut self, words: &[u64], observer: &mut dyn Observer) -> Result<u64, Trap> {
+    pub(crate) fn run(&mut self, words: &[u64], observer: &mut dyn Observer) -> Result<u64, Box<Trap>> {
         for (bytes, word) in self.context.bytes().as_chunks_mut().0.iter_mut().zip(words) {
             *bytes = word.to_le_bytes();
         }

@@ -31,7 +31,7 @@ fn object(name: &str) -> Object {
 
 /// No kernel: the same answers on every machine.
 fn options() -> LinkOptions {
-    LinkOptions { core_targets: vec![CoreTarget::Builtin, CoreTarget::Own], prog_type: None }
+    LinkOptions { core_targets: vec![CoreTarget::Builtin, CoreTarget::Own], ..LinkOptions::default() }
 }
 
 fn linked(object: &Object, name: &str) -> Program {
@@ -233,13 +233,14 @@ fn relocations_follow_the_target() {
     // A file of types, here the object's own under another name, answers as the object does.
     let own = object.btf().unwrap();
     let target = CoreTarget::Types(std::sync::Arc::clone(own), "copy".to_owned());
-    let other = LinkOptions { core_targets: vec![target], prog_type: None };
+    let other = LinkOptions { core_targets: vec![target], ..LinkOptions::default() };
     let program = link(&object, "kinds", &other).unwrap();
     assert_eq!(program.relocations.len(), linked(&object, "kinds").relocations.len());
     // A target that knows none of the types: existence is 0, all else is poison.
     let nobody = CoreTarget::Kernel(std::sync::Arc::new(KernelTypes::at("/nonexistent")));
     let program =
-        link(&object, "kinds", &LinkOptions { core_targets: vec![nobody], prog_type: None }).unwrap();
+        link(&object, "kinds", &LinkOptions { core_targets: vec![nobody], ..LinkOptions::default() })
+            .unwrap();
     for relocation in &program.relocations {
         let name = relocation.kind.name();
         let zero = matches!(relocation.result, CoreResult::Resolved { to: 0, .. });

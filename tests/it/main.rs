@@ -25,6 +25,7 @@ mod fuzz;
 mod fuzzing;
 #[path = "../random/mod.rs"]
 mod generator;
+mod host;
 mod jumps;
 #[cfg(feature = "kernel")]
 mod kernel;

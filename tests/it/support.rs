@@ -3,11 +3,11 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use beelift::ProgramType;
 use beelift::isa::{AluOp, AtomicOp, CmpOp};
 use beelift::runtime::helper::{self, HelperFlags};
 use beelift::runtime::map;
 use beelift::runtime::{MapDef, MapKind};
+use beelift::{Context, Packet, ProgramType, RawContext, SkbContext};
 
 /// Compares a document with what the tables say today.
 fn current(path: &str, made: &str) {
@@ -47,10 +47,23 @@ fn the_list_of_helpers_is_current() {
     }
     text.push_str("\n## Program types\n\n| number | type | context in user space |\n| --- | --- | --- |\n");
     for &kind in ProgramType::ALL {
-        let here = if kind.info().kernel_only { "kernel only" } else { "yes" };
+        let here = match kind.info().kernel_only {
+            true => "kernel only",
+            false if has_context(kind) => "yes",
+            false => "verified only",
+        };
         writeln!(text, "| {} | `{kind}` | {here} |", kind.id()).expect("a string");
     }
     current("docs/helpers.md", &text);
+}
+
+/// Whether programs of this type run in user space.
+fn has_context(kind: ProgramType) -> bool {
+    let mut packet = Packet::new(64).expect("memory");
+    let raw = RawContext::new(kind, &[]).expect("memory");
+    matches!(kind, ProgramType::Xdp | ProgramType::Memory | ProgramType::Host)
+        || SkbContext::new(&mut packet, kind).accepts(kind, 0)
+        || raw.accepts(kind, 0)
 }
 
 /// Whether user space makes maps of this type: tried, with the sizes that the type asks for.

@@ -206,6 +206,7 @@ static TABLE: &[ProgramTypeInfo] = {
         row(P::Syscall, Combined, &[Sleepable, TestRun]),
         row(P::Netfilter, Combined, &[KernelOnly, TestRun]),
         row(P::Memory, Combined, &[]),
+        row(P::Host, Combined, &[]),
     ]
 };
 

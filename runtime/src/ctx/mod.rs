@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod context;
+mod host;
 mod info;
 mod layout;
 mod packet;
@@ -18,6 +19,7 @@ mod sock;
 mod xdp;
 
 pub use context::{Context, Entry};
+pub use host::{DeclareError, HostContext, HostType, HostTypeBuilder};
 pub use info::{AttachType, ProgramTypeInfo, ReturnRange, StackRule, attach};
 pub use layout::{ContextLayout, CtxField, FieldAccess, FieldKind, Parts};
 pub(crate) use packet::{ETH_HLEN, FRAME_RESERVE, META_MAX};
@@ -66,5 +68,5 @@ program_types! {
     RawTracepointWritable = 24, "raw_tracepoint_writable"; CgroupSockopt = 25, "cgroup_sockopt";
     Tracing = 26, "tracing"; StructOps = 27, "struct_ops"; Ext = 28, "ext"; Lsm = 29, "lsm";
     SkLookup = 30, "sk_lookup"; Syscall = 31, "syscall"; Netfilter = 32, "netfilter";
-    Memory = 0x1000, "memory";
+    Memory = 0x1000, "memory"; Host = 0x1001, "host";
 }

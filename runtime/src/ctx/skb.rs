@@ -170,9 +170,9 @@ impl Context for SkbContext<'_> {
     }
 
     fn accepts(&self, program_type: ProgramType, _attach_type: u32) -> bool {
-        // `flow_keys` must not be null, and a plain socket buffer has none.
+        // `flow_keys` must not be null, and a plain socket buffer has none; `sk_skb` sees no frame but a stream.
         program_type == self.program_type
-            && program_type != ProgramType::FlowDissector
+            && !matches!(program_type, ProgramType::FlowDissector | ProgramType::SkSkb)
             && layout(program_type).is_some()
     }
 

@@ -49,6 +49,10 @@ pub trait Environment: Sync + Send {
     fn coarse_ns(&self) -> u64 {
         self.monotonic_ns()
     }
+    /// The environment as its own type, for helpers that the embedder adds.
+    fn as_any(&self) -> Option<&dyn std::any::Any> {
+        None
+    }
     /// Kernel ticks.
     fn jiffies(&self) -> u64;
     /// 32 random bits.

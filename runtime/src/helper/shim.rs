@@ -6,6 +6,7 @@
 
 mod direct;
 mod dynptr;
+mod host;
 mod peek;
 
 use std::any::Any;
@@ -27,6 +28,7 @@ use crate::trap::TrapKind;
 
 pub use direct::{for_host, for_map, specialises};
 pub(super) use dynptr::{DynptrAt, parse as parse_dynptr};
+pub(super) use host::{host_function, host_map, host_memory, host_memory_mut};
 pub use peek::Probe;
 use peek::Probing;
 pub(super) use peek::peek;
@@ -107,9 +109,9 @@ impl Result0 for () {
 }
 
 /// r1 to r5 of a call.
-struct Args<'a> {
+pub(super) struct Args<'a> {
     registers: [u64; 5],
-    cx: &'a ExecContext<'a>,
+    pub(super) cx: &'a ExecContext<'a>,
 }
 
 /// Each method reads the registers of the given numbers (from 1) as the prototype types them.
@@ -118,7 +120,7 @@ struct Args<'a> {
 /// INV-8, for all of them: the registers satisfy the helper's prototype.
 impl<'a> Args<'a> {
     #[inline]
-    fn register(&self, number: usize) -> u64 {
+    pub(super) fn register(&self, number: usize) -> u64 {
         self.registers[number - 1]
     }
 

@@ -171,6 +171,9 @@ pub(crate) fn trap(trap: &Trap) -> String {
     if let Some(access) = trap.access() {
         report.note(access);
     }
+    if let Some(panic) = &trap.panic {
+        report.note(panic.clone());
+    }
     for frame in &trap.backtrace {
         let line = frame.source.as_ref().map(|line| format!(", {}:{}", line.file, line.line));
         report.note(format!(
@@ -205,6 +208,7 @@ pub(crate) fn trap_json(trap: &Trap) -> Value {
         "at": trap.at.0,
         "source": source(&trap.source),
         "access": access,
+        "panic": trap.panic,
         "backtrace": backtrace,
     })
 }

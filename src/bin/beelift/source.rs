@@ -130,7 +130,7 @@ impl Opened {
             Some(types) => vec![types.clone()],
             None => defaults.core_targets,
         };
-        LinkOptions { core_targets, prog_type: self.prog_type }
+        LinkOptions { core_targets, prog_type: self.prog_type, ..defaults }
     }
 
     /// Names of the programs asked for; without `-p` and `-s` those that load by themselves.
@@ -264,7 +264,7 @@ impl Opened {
 
 /// Whether the program runs on packets.
 pub(crate) fn has_packet(program: &Program) -> bool {
-    match program.prog_type.layout(program.attach_type) {
+    match program.layout() {
         ContextLayout::Fields { fields, .. } => {
             fields.iter().any(|field| matches!(field.kind, FieldKind::PacketData))
         }
@@ -348,10 +348,11 @@ fn program_type(name: &str) -> Result<ProgramType, Failure> {
         "socket" => "socket_filter",
         other => other,
     };
-    let found = ProgramType::ALL.iter().find(|kind| kind.name() == wanted && **kind != ProgramType::Unspec);
-    found.copied().ok_or_else(|| {
-        let known = ProgramType::ALL.iter().filter(|kind| **kind != ProgramType::Unspec);
-        let known: Vec<&str> = known.map(|kind| kind.name()).collect();
+    // The last one is for programs that declare what it is.
+    let possible = |kind: &&ProgramType| !matches!(kind, ProgramType::Unspec | ProgramType::Host);
+    let mut known = ProgramType::ALL.iter().filter(possible);
+    known.clone().find(|kind| kind.name() == wanted).copied().ok_or_else(|| {
+        let known: Vec<&str> = known.by_ref().map(|kind| kind.name()).collect();
         Failure::usage(format!("--type: no program type `{name}`"))
             .hint(format!("known are: {}", known.join(", ")))
     })

@@ -48,7 +48,7 @@ pub(super) struct Shape {
 
 impl Shape {
     pub(super) fn of(program: &Program, calls: impl Fn(u32) -> bool) -> Self {
-        let (packet, context) = match program.prog_type.layout(program.attach_type) {
+        let (packet, context) = match program.layout() {
             ContextLayout::Fields { fields, size, .. } => {
                 (fields.iter().any(|field| matches!(field.kind, FieldKind::PacketData)), usize::from(size))
             }

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use beelift_runtime::TrapKind;
 use beelift_runtime::environment::FixedEnvironment;
-use beelift_runtime::helper::{self, HelperFlags};
+use beelift_runtime::helper::HelperFlags;
 use beelift_runtime::mem::{Place, RegionKind};
 
 use super::{Choice, Engine, Error, Fill, Input};
@@ -187,6 +187,6 @@ impl Expected {
 /// Whether results depend on clock or random numbers.
 fn asks_the_world(program: &Program) -> bool {
     let depends =
-        |id: u32| helper::by_id(id).is_some_and(|helper| helper.proto.flags.contains(HelperFlags::MACHINE));
+        |id: u32| program.helper(id).is_some_and(|helper| helper.proto.flags.contains(HelperFlags::MACHINE));
     program.insns.iter().any(|insn| matches!(insn, Insn::Call(Callee::Helper(id)) if depends(*id)))
 }

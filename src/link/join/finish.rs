@@ -12,7 +12,7 @@ use super::{CALL, Joiner};
 use crate::btf::{Btf, CoreOutcome, CoreTarget, FuncLinkage, KernelTypes, Kind, Relocator, TypeId};
 use crate::elf::{Function, ProgramDef};
 use crate::isa::{InsnId, Pc, decode};
-use crate::link::{LineInfo, LinkError, LinkOptions, Linkage, Program, Subprogram};
+use crate::link::{HostInterface, LineInfo, LinkError, LinkOptions, Linkage, Program, Subprogram};
 
 /// Whose types answer: for programs that walk the kernel's objects its own come first.
 fn targets(walks_kernel_objects: bool, options: &LinkOptions) -> Vec<CoreTarget> {
@@ -100,7 +100,9 @@ impl Joiner<'_> {
             lines,
             kernel_types: kernel_types(options),
             relocations,
-        };
+            host: HostInterface::default(),
+        }
+        .for_host(options.host.clone());
         program.check_slots()?;
         Ok(program)
     }

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 
 use beelift_runtime::ctx::ProgramType;
 
-use super::{Kfunc, Ksym, LinkError, Program};
+use super::{HostInterface, Kfunc, Ksym, LinkError, Program};
 use crate::btf::{CoreTarget, Kind, TypeId};
 use crate::elf::{CodeSection, Extern, ExternKind, Function, Object, Reference};
 use crate::isa::opcode as raw;
@@ -33,6 +33,9 @@ pub struct LinkOptions {
     /// Program type instead of the one that the section name tells. With it any function of the object may be
     /// linked as a program.
     pub prog_type: Option<ProgramType>,
+    /// What the embedder adds. With a program type of its own, `prog_type` does not count, and any function of the
+    /// object may be linked as a program.
+    pub host: HostInterface,
 }
 
 impl Default for LinkOptions {
@@ -41,6 +44,7 @@ impl Default for LinkOptions {
         Self {
             core_targets: vec![CoreTarget::Builtin, CoreTarget::Own, CoreTarget::kernel()],
             prog_type: None,
+            host: HostInterface::default(),
         }
     }
 }
@@ -49,7 +53,7 @@ impl LinkOptions {
     /// For loading into the running kernel: its types only.
     #[must_use]
     pub fn for_kernel() -> Self {
-        Self { core_targets: vec![CoreTarget::kernel()], prog_type: None }
+        Self { core_targets: vec![CoreTarget::kernel()], ..Self::default() }
     }
 }
 
@@ -59,9 +63,10 @@ impl LinkOptions {
 /// A reference that leads nowhere, a CO-RE relocation that is not understood, bytes that are no instruction.
 pub fn link(object: &Object, name: &str, options: &LinkOptions) -> Result<Program, LinkError> {
     let def = object.program(name);
-    let found = find(object, name, def.is_some() || options.prog_type.is_none());
+    let given = options.host.host_type.map(|_| ProgramType::Host).or(options.prog_type);
+    let found = find(object, name, def.is_some() || given.is_none());
     let (section, function) = found.ok_or_else(|| LinkError::NoSuchProgram { name: name.to_owned() })?;
-    let prog_type = options.prog_type.or(def.and_then(|def| def.prog_type));
+    let prog_type = given.or(def.and_then(|def| def.prog_type));
     let Some(prog_type) = prog_type else {
         let section = object.code()[section].name.clone();
         return Err(LinkError::UnknownType { program: name.to_owned(), section });

@@ -114,7 +114,7 @@ fn queues_and_stacks_are_compared_and_what_cannot_be_is_named() {
           r0 = 2
           exit",
     );
-    let args = ["run", &program.path(), "--type", "xdp", "--packet", ARP];
+    let args = ["run", program.path(), "--type", "xdp", "--packet", ARP];
     let one = |more: &[&str]| beelift(&[&args[..], more].concat());
     let maps = one(&["--maps", "--json"]).status(0).json();
     let value = |map: &str| maps["maps"][map]["entries"][0]["value"].clone();
@@ -128,7 +128,7 @@ fn queues_and_stacks_are_compared_and_what_cannot_be_is_named() {
 #[test]
 fn layer_three_does_not_see_the_ethernet_header() {
     let program = Scratch::new("one.s", "r0 = *(u32 *)(r1 +0)\nexit");
-    let args = ["run", &program.path(), "--packet", ARP, "--json", "--type"];
+    let args = ["run", program.path(), "--packet", ARP, "--json", "--type"];
     let one = |kind: &str, engine: &str| {
         let value = beelift(&[&args[..], &[kind, "--engine", engine]].concat()).status(0).json();
         let run = &runs(&value)[0];

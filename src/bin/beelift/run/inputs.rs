@@ -41,7 +41,7 @@ pub(super) fn inputs(args: &args::Run, program: &Program) -> Result<Vec<input::I
 
 /// Offset and bytes of `FIELD=VALUE` of the UAPI context.
 fn context_field(program: &Program, name: &str, value: &str) -> Result<(usize, Vec<u8>), Failure> {
-    let layout = program.prog_type.layout(program.attach_type);
+    let layout = program.layout();
     let ContextLayout::Fields { fields, name: structure, .. } = layout else {
         return Err(Failure::usage(format!("a context of type {} has no named fields", program.prog_type))
             .hint("give --context as HEX or @FILE"));
