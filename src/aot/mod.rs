@@ -178,11 +178,12 @@ fn check_helpers(unit: &Unit<'_>, options: &Options) -> Result<(), AotError> {
                 let program = unit.program.name.clone();
                 return Err(AotError::Feature { program, what: "an arena" });
             }
-            Symbol::Kfunc(_) => {
-                return Err(AotError::Helper {
-                    program: unit.program.name.clone(),
-                    helper: symbol.to_string(),
-                });
+            // No C code of a host serves these either: some have no C prototype that could be promised.
+            Symbol::Kfunc(number) => {
+                let program = unit.program.name.clone();
+                let what =
+                    beelift_runtime::helper::kfunc(number).map_or("a kernel function", |kfunc| kfunc.name);
+                return Err(AotError::Feature { program, what });
             }
             Symbol::Stub(Stub::ObjectLoad) => {
                 let program = unit.program.name.clone();

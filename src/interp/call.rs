@@ -48,10 +48,13 @@ pub(super) fn supported(helper: &Helper) -> Result<(), String> {
             | ArgKind::Callback
             | ArgKind::Dynptr { .. }
             | ArgKind::Sock { .. } => continue,
-            ArgKind::Object(_) | ArgKind::Kptr | ArgKind::BtfId { name: "", .. } => continue,
+            ArgKind::Object(_)
+            | ArgKind::Kptr
+            | ArgKind::BtfId { name: "", .. }
+            // Of allocated objects: variables of the kernel have no address here.
+            | ArgKind::PercpuBtfId => continue,
             ArgKind::StackOrNull => "callbacks",
             ArgKind::BtfId { name, .. } => name,
-            ArgKind::PercpuBtfId => "per-CPU kernel variables",
         };
         return Err(format!("helper {} ({what})", helper.name));
     }

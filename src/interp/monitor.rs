@@ -8,7 +8,7 @@
 
 use beelift_runtime::TrapKind;
 use beelift_runtime::ctx::{ContextLayout, ReturnRange};
-use beelift_runtime::helper::{self, ArgKind, HelperFlags};
+use beelift_runtime::helper::{self, ArgKind, HelperFlags, RetKind};
 use beelift_runtime::mem::RegionKind;
 
 use super::{Moment, Observer};
@@ -90,7 +90,9 @@ impl<'p> Monitor<'p> {
         if let Callee::Helper(id) = callee
             && let Some(helper) = self.program.helper(id)
         {
-            if helper.proto.flags.contains(HelperFlags::ACQUIRES) {
+            // Allocated objects are the run-time's to look after: kernel functions take them back.
+            let object = matches!(helper.proto.ret, RetKind::BtfId { name: "", .. });
+            if helper.proto.flags.contains(HelperFlags::ACQUIRES) && !object {
                 self.acquires = Some(moment.depth);
             }
             if let Some(argument) = helper.proto.released() {

@@ -75,11 +75,48 @@ fn what_is_missing_is_refused_by_name_before_any_run() {
             "pc 0: not supported by the interpreter: packet access instructions in programs of type syscall",
         ),
         ("call 9999\nexit", "pc 0: not supported by the interpreter: helper 9999"),
-        ("call bpf_this_cpu_ptr\nexit", "pc 0: not supported by the interpreter: helper bpf_this_cpu_ptr"),
+        (
+            "call bpf_get_current_task_btf\nexit",
+            "pc 0: not supported by the interpreter: helper bpf_get_current_task_btf",
+        ),
     ] {
         let error = prepare(source).err().unwrap_or_else(|| panic!("{source}: accepted")).to_string();
         assert!(error.starts_with(expect), "{source}: {error}");
     }
+}
+
+#[test]
+fn what_is_no_object_is_refused_when_it_is_handed_over() {
+    let stack = "r1 = r10\nr1 += -64\n*(u64 *)(r10 -64) = 0\n*(u64 *)(r10 -56) = 0\n";
+    for call in [
+        "bpf_obj_drop_impl",
+        "bpf_percpu_obj_drop_impl",
+        "bpf_refcount_acquire_impl",
+        "bpf_list_push_back_impl",
+        "bpf_list_pop_front",
+        "bpf_rbtree_first",
+        "bpf_rbtree_remove",
+        "bpf_cpumask_release",
+        "bpf_cpumask_weight",
+    ] {
+        for first in [stack, "r1 = 0\n", "r1 = 12345\n"] {
+            let source = format!("{first}r2 = r1\nr3 = 0\nr4 = 0\ncall kfunc[{call}]\nr0 = 0\nexit");
+            let trap = run(&source, u64::MAX, &mut ()).0.expect_err("a trap");
+            assert_eq!(trap.kind, TrapKind::Argument, "{source}");
+        }
+    }
+    // An object is given back once.
+    let source = "call kfunc[bpf_cpumask_create]\nr6 = r0\nr1 = r6\ncall kfunc[bpf_cpumask_release]\nr1 = r6\n\
+                  call kfunc[bpf_cpumask_release]\nexit";
+    let trap = run(source, u64::MAX, &mut ()).0.expect_err("a trap");
+    assert_eq!((trap.kind, trap.at), (TrapKind::Argument, Pc(5)));
+    // It can be read afterwards, and not be written.
+    let source = "call kfunc[bpf_cpumask_create]\nr6 = r0\nr1 = 3\n*(u8 *)(r6 +0) = r1\nr1 = r6\n\
+                  call kfunc[bpf_cpumask_release]\nr0 = *(u8 *)(r6 +0)\nexit";
+    assert_eq!(run(source, u64::MAX, &mut ()).0.expect("no trap"), 3);
+    let source = "call kfunc[bpf_cpumask_create]\nr6 = r0\nr1 = r6\ncall kfunc[bpf_cpumask_release]\n\
+                  *(u8 *)(r6 +0) = 1\nr0 = 0\nexit";
+    assert_eq!(run(source, u64::MAX, &mut ()).0.expect_err("a trap").kind, TrapKind::Access);
 }
 
 #[test]

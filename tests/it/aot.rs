@@ -260,6 +260,26 @@ fn what_cannot_be_compiled_ahead_is_named() {
     std::fs::write(&large, text).expect("a scratch file");
     let large = large.to_str().expect("text");
     refuses(&[large, "--type", "xdp", "--cpus", "4096"], 1, "values of arrays");
+    let object = |name: &str| format!("tests/cases/calls/{name}.bpf.o");
+    refuses(&[&object("arena")], 5, "an arena");
+    for (name, program, kfunc) in [
+        ("objects", "lists", "bpf_obj_new_impl"),
+        ("kfuncs", "bits", "bpf_iter_bits_new"),
+        ("kfuncs", "parts", "bpf_percpu_obj_new_impl"),
+    ] {
+        refuses(&[&object(name), "-p", program], 5, kfunc);
+        refuses(&[&object(name), "-p", program, "--external", kfunc], 5, kfunc);
+    }
+    // Too large to be built in line, so that the exception leaves more than one native function.
+    let throw = scratch("throw").join("throw.s");
+    let text = format!(
+        "r1 = *(u32 *)(r1 +0)\nr6 = r1\ncall out\nr1 = r6\ncall out\nexit\nout:\n{}if r1 != 7 goto +2\nr1 = 0\n\
+         call kfunc[bpf_throw]\nr0 = 0\nexit\n",
+        "r1 *= 3\nr1 ^= 12345\n".repeat(200)
+    );
+    std::fs::write(&throw, text).expect("a scratch file");
+    let throw = throw.to_str().expect("text");
+    refuses(&[throw, "--type", "sched_cls"], 5, "an exception out of a subprogram");
     let redirect = scratch("redirect").join("redirect.s");
     std::fs::write(&redirect, "r1 = 1\nr2 = 0\ncall 23\nexit\n").expect("a scratch file");
     let redirect = redirect.to_str().expect("text");

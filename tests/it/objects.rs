@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use beelift::engine::compare::Trial;
-use beelift::engine::{Backend, Choice, Input, Loaded};
+use beelift::engine::{Backend, Choice, Element, Input, Loaded};
 use beelift::link::{LinkOptions, link};
+use beelift::runtime::cpu;
 use beelift::runtime::ctx::SkbContext;
 use beelift::runtime::heap::ObjectTypes;
 use beelift::{Engine, FixedEnvironment, Object, Packet, ProgramType};
@@ -70,12 +71,71 @@ fn large_objects_are_refused_everywhere() {
     check("objects.bpf.o", "sizes", &[0; 3]);
 }
 
+#[test]
+fn bits_are_walked_everywhere() {
+    check("kfuncs.bpf.o", "bits", &[0; 2]);
+}
+
+#[test]
+fn sets_of_cpus_are_the_same_everywhere() {
+    check("kfuncs.bpf.o", "cpus", &[0; 3]);
+}
+
+#[test]
+fn objects_have_a_part_for_each_cpu_everywhere() {
+    check("kfuncs.bpf.o", "parts", &[0, 0, 1, 0, 1, 0, 0, 1, 1, 1]);
+}
+
 fn run(program: &Loaded, times: u32) {
     for mark in 0..times {
         let mut packet = Packet::new(64).expect("memory");
         packet.set(&[0; 64]).expect("it fits");
         let mut context = SkbContext::new(&mut packet, ProgramType::SchedCls);
         program.run(&mut context).unwrap_or_else(|error| panic!("run {mark}: {error}"));
+    }
+}
+
+#[test]
+fn programs_that_nobody_verified_do_the_same() {
+    for (name, program) in
+        [("objects", "lists"), ("objects", "counted"), ("objects", "exchanges"), ("kfuncs", "bits")]
+    {
+        let results = [false, true].map(|unverified| {
+            let engine = Engine::builder().backend(Choice::Interpreter).unverified(unverified).build();
+            let engine = engine.expect("an engine");
+            let collection = engine.load(&object(&format!("{name}.bpf.o"))).expect("loads");
+            let program = collection.program(program).expect("a program");
+            [0; 6].map(|_| {
+                let mut packet = Packet::new(64).expect("memory");
+                packet.set(&[0; 64]).expect("it fits");
+                let mut context = SkbContext::new(&mut packet, ProgramType::SchedCls);
+                program.run(&mut context).unwrap_or_else(|error| panic!("{error}"))
+            })
+        });
+        assert_eq!(results[0], results[1], "{program}");
+    }
+}
+
+/// Threads push to and pop from one list, and put leaves into one tree, under one lock.
+#[test]
+fn threads_share_lists_and_trees() {
+    for choice in [Choice::Interpreter, Choice::Jit] {
+        let engine = Engine::builder().backend(choice).build().expect("an engine");
+        let collection = engine.load(&object("shared.bpf.o")).expect("loads");
+        let rounds = if choice == Choice::Jit { 300 } else { 50 };
+        let program = collection.program("churn").expect("a program");
+        std::thread::scope(|scope| {
+            for _ in 0..cpu::possible().min(4) {
+                scope.spawn(|| run(program, rounds));
+            }
+        });
+        let sums = collection.map(".bss").expect("globals").lookup(&0_u32.to_le_bytes()).expect("reads");
+        let Some(Element::Value(sums)) = sums else { panic!("one element") };
+        let word = |at: usize| u64::from_le_bytes(sums[at..at + 8].try_into().expect("eight bytes"));
+        let made = u64::from(cpu::possible().min(4) * rounds) * 16;
+        assert_eq!((word(0), word(8)), (made, made), "{choice:?}: as many came out as went in");
+        assert_eq!(word(16), word(24), "{choice:?}: and the same ones");
+        assert_eq!(word(32), 0, "{choice:?}: nothing was out of order");
     }
 }
 

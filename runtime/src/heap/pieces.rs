@@ -35,6 +35,7 @@ pub(crate) struct Heap {
     next_chunk: AtomicU32,
     classes: [Mutex<Class>; SIZES.len()],
     types: RwLock<Types>,
+    cpus: u32,
 }
 
 #[derive(Default)]
@@ -99,11 +100,12 @@ impl Heap {
             next_chunk: AtomicU32::new(0),
             classes: std::array::from_fn(|_| Mutex::default()),
             types: RwLock::default(),
+            cpus: crate::cpu::possible(),
         })
     }
 
     /// The number of a type.
-    pub(super) fn know(&self, of: ObjectType) -> KnownType {
+    pub(crate) fn know(&self, of: ObjectType) -> KnownType {
         let mut types = self.types.write().unwrap_or_else(PoisonError::into_inner);
         if let Some((&of, &number)) = types.numbers.get_key_value(&of) {
             return KnownType { number, of };
@@ -236,6 +238,11 @@ impl Heap {
             return;
         };
         self.classes[class].lock().unwrap_or_else(PoisonError::into_inner).resting.push_back(number);
+    }
+
+    /// Possible CPUs of the machine.
+    pub(crate) fn cpus(&self) -> u32 {
+        self.cpus
     }
 
     /// The memory of all objects.

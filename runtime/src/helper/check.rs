@@ -256,8 +256,7 @@ fn argument(
         ArgKind::Object(kind) => object_fits(cx, kind, value),
         ArgKind::Kptr => object_fits(cx, ObjectArg::Field, value),
         ArgKind::BtfId { name: "", .. } => object_fits(cx, ObjectArg::HeldOrNull, value),
-        ArgKind::StackOrNull | ArgKind::SpinLock | ArgKind::BtfId { .. } | ArgKind::PercpuBtfId => {
-            Err(BadArgument::Unsupported)
-        }
+        ArgKind::PercpuBtfId => object_fits(cx, ObjectArg::Live, value),
+        ArgKind::StackOrNull | ArgKind::SpinLock | ArgKind::BtfId { .. } => Err(BadArgument::Unsupported),
     }
 }

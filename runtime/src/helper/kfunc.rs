@@ -51,6 +51,9 @@ const ANY: ArgKind = ArgKind::Anything;
 const DYNPTR: ArgKind = ArgKind::Dynptr { role: DynptrRole::Use, kind: DynptrKind::Any };
 const DYNPTR_NEW: ArgKind = ArgKind::Dynptr { role: DynptrRole::Init, kind: DynptrKind::Any };
 
+const BITS_NEW: ArgKind = ArgKind::FixedMem { size: 16, access: MemAccess::WriteUninit, align: 8 };
+const BITS_OLD: ArgKind = ArgKind::FixedMem { size: 16, access: MemAccess::ReadWrite, align: 8 };
+const BYTES: ArgKind = ArgKind::Mem { access: MemAccess::Read, nullable: false };
 const HELD: ArgKind = ArgKind::Object(ObjectArg::Held);
 const LIVE: ArgKind = ArgKind::Object(ObjectArg::Live);
 const LIST_NODE: ArgKind = ArgKind::Object(ObjectArg::NewListNode);
@@ -109,6 +112,37 @@ kfuncs! {
     bpf_rbtree_root(COLLECTION) => tree_root;
     bpf_rbtree_left(COLLECTION, TREE_NODE) => tree_left;
     bpf_rbtree_right(COLLECTION, TREE_NODE) => tree_right;
+    bpf_iter_bits_new(BITS_NEW, ANY, ANY) => iter_bits_new;
+    bpf_iter_bits_next(BITS_OLD) => iter_bits_next;
+    bpf_iter_bits_destroy(BITS_OLD) => iter_bits_destroy;
+    bpf_percpu_obj_new_impl(ANY) => percpu_object_new;
+    bpf_percpu_obj_drop_impl(HELD) => object_drop;
+    bpf_cpumask_create() => cpumask_create;
+    bpf_cpumask_acquire(LIVE) => object_acquire;
+    bpf_cpumask_release(HELD) => object_drop;
+    bpf_cpumask_first(LIVE) => cpumask_first;
+    bpf_cpumask_first_zero(LIVE) => cpumask_first_zero;
+    bpf_cpumask_first_and(LIVE, LIVE) => cpumask_first_and;
+    bpf_cpumask_any_distribute(LIVE) => cpumask_first;
+    bpf_cpumask_any_and_distribute(LIVE, LIVE) => cpumask_first_and;
+    bpf_cpumask_set_cpu(ANY, LIVE) => cpumask_set_cpu;
+    bpf_cpumask_clear_cpu(ANY, LIVE) => cpumask_clear_cpu;
+    bpf_cpumask_test_cpu(ANY, LIVE) => cpumask_test_cpu;
+    bpf_cpumask_test_and_set_cpu(ANY, LIVE) => cpumask_test_and_set_cpu;
+    bpf_cpumask_test_and_clear_cpu(ANY, LIVE) => cpumask_test_and_clear_cpu;
+    bpf_cpumask_setall(LIVE) => cpumask_set_all;
+    bpf_cpumask_clear(LIVE) => cpumask_clear;
+    bpf_cpumask_and(LIVE, LIVE, LIVE) => cpumask_and;
+    bpf_cpumask_or(LIVE, LIVE, LIVE) => cpumask_or;
+    bpf_cpumask_xor(LIVE, LIVE, LIVE) => cpumask_xor;
+    bpf_cpumask_copy(LIVE, LIVE) => cpumask_copy;
+    bpf_cpumask_equal(LIVE, LIVE) => cpumask_equal;
+    bpf_cpumask_intersects(LIVE, LIVE) => cpumask_intersects;
+    bpf_cpumask_subset(LIVE, LIVE) => cpumask_subset;
+    bpf_cpumask_empty(LIVE) => cpumask_empty;
+    bpf_cpumask_full(LIVE) => cpumask_full;
+    bpf_cpumask_weight(LIVE) => cpumask_weight;
+    bpf_cpumask_populate(LIVE, BYTES, ArgKind::SizeOrZero) => cpumask_populate;
 }
 
 /// A kernel function that user space serves, by number: numbers are ours, and count from 0.

@@ -6,8 +6,10 @@
 // `forbid` could not be lifted for the one unsafe room below.
 #![deny(unsafe_code)]
 
+mod bits;
 mod check;
 mod cookie;
+mod cpumask;
 mod drain;
 mod dynptr;
 mod effects;

@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering::AcqRel;
 use super::errno::EINVAL;
 use super::proto::ObjectArg;
 use crate::abi::ExecContext;
-use crate::heap::{self, Anchor, Child, End, Heap, LIST_NODE, Step, TREE_NODE, heap};
+use crate::heap::{self, Anchor, Child, End, Heap, LIST_NODE, ObjectType, Step, TREE_NODE, heap};
 use crate::map::{MapHandle, SpecialKind};
 
 /// -EINVAL as an `int`.
@@ -29,6 +29,27 @@ pub(super) fn new(cx: &ExecContext<'_>, id: u64) -> u64 {
         cx.effects.hold(made);
     }
     made.unwrap_or(0)
+}
+
+/// As [`new`], with a part for each CPU.
+pub(super) fn percpu_new(cx: &ExecContext<'_>, id: u64) -> u64 {
+    let made = cx.objects.get(id).and_then(|known| {
+        let heap = heap()?;
+        let size = known.of.size.next_multiple_of(8).checked_mul(heap.cpus())?;
+        heap.allocate(heap.know(ObjectType { size, fields: Vec::new() }))
+    });
+    if let Some(made) = made {
+        cx.effects.hold(made);
+    }
+    made.unwrap_or(0)
+}
+
+/// The part of a CPU. None for a CPU that is none: the verifier, like the kernel's, lets such a pointer be used.
+pub(super) fn part_of(object: u64, cpu: u32) -> Option<u64> {
+    let heap = heap()?;
+    let piece = heap.piece(object, 0).filter(|_| cpu < heap.cpus())?;
+    let part = u64::from(piece.of.size / heap.cpus());
+    Some(object + part * u64::from(cpu))
 }
 
 pub(super) fn drop_object(cx: &ExecContext<'_>, object: u64) {

@@ -7,6 +7,7 @@
 mod direct;
 mod dynptr;
 mod host;
+mod object;
 mod peek;
 
 use std::any::Any;
@@ -15,9 +16,9 @@ use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use super::registry::Helper;
 use super::{
-    ArgumentFault, check, cookie, drain, dynptr as dynptrs, kfunc, lock, map, net, object, perf, probe, ring,
-    room, route, skb, skb_state, socket, storage, string, tail, task, text, timer, trace, tunnel, vlan,
-    world, xdp,
+    ArgumentFault, bits, check, cookie, cpumask, drain, dynptr as dynptrs, kfunc, lock, map, net,
+    object as objects, perf, probe, ring, room, route, skb, skb_state, socket, storage, string, tail, task,
+    text, timer, trace, tunnel, vlan, world, xdp,
 };
 use crate::abi::{ExecContext, HelperFn};
 use crate::ctx::ProgramType;
@@ -29,6 +30,8 @@ use crate::trap::TrapKind;
 pub use direct::{for_host, for_map, specialises};
 pub(super) use dynptr::{DynptrAt, parse as parse_dynptr};
 pub(super) use host::{host_function, host_map, host_memory, host_memory_mut};
+pub use object::OBJECT_LOAD;
+pub(super) use object::{per_cpu_ptr, this_cpu_ptr};
 pub use peek::Probe;
 use peek::Probing;
 pub(super) use peek::peek;
@@ -376,22 +379,48 @@ shims! {
     arena_alloc_pages = kfunc::arena_alloc_pages[map(1), u64(2), u32(3), i32(4), u64(5)];
     arena_free_pages = kfunc::arena_free_pages[map(1), u64(2), u32(3)];
     arena_reserve_pages = kfunc::arena_reserve_pages[map(1), u64(2), u32(3)];
-    object_new = object::new[u64(1)];
-    object_drop = object::drop_object[u64(1)];
-    object_acquire = object::acquire[u64(1)];
-    kptr_xchg = object::exchange[word(1), u64(2)];
-    list_push_front = object::push_front[anchor(1), u64(2)];
-    list_push_back = object::push_back[anchor(1), u64(2)];
-    list_pop_front = object::pop_front[anchor(1)];
-    list_pop_back = object::pop_back[anchor(1)];
-    list_front = object::front[anchor(1)];
-    list_back = object::back[anchor(1)];
-    tree_add = object::tree_add[anchor(1), u64(2), u64(3), u64(4)];
-    tree_remove = object::tree_remove[anchor(1), u64(2)];
-    tree_first = object::tree_first[anchor(1)];
-    tree_root = object::tree_root[anchor(1)];
-    tree_left = object::tree_left[anchor(1), u64(2)];
-    tree_right = object::tree_right[anchor(1), u64(2)];
+    object_new = objects::new[u64(1)];
+    object_drop = objects::drop_object[u64(1)];
+    object_acquire = objects::acquire[u64(1)];
+    kptr_xchg = objects::exchange[word(1), u64(2)];
+    list_push_front = objects::push_front[anchor(1), u64(2)];
+    list_push_back = objects::push_back[anchor(1), u64(2)];
+    list_pop_front = objects::pop_front[anchor(1)];
+    list_pop_back = objects::pop_back[anchor(1)];
+    list_front = objects::front[anchor(1)];
+    list_back = objects::back[anchor(1)];
+    tree_add = objects::tree_add[anchor(1), u64(2), u64(3), u64(4)];
+    tree_remove = objects::tree_remove[anchor(1), u64(2)];
+    tree_first = objects::tree_first[anchor(1)];
+    tree_root = objects::tree_root[anchor(1)];
+    tree_left = objects::tree_left[anchor(1), u64(2)];
+    tree_right = objects::tree_right[anchor(1), u64(2)];
+    percpu_object_new = objects::percpu_new[u64(1)];
+    iter_bits_new = bits::new[fixed_out(1, 16), u64(2), u32(3)];
+    iter_bits_next = bits::next[fixed_out(1, 16)];
+    iter_bits_destroy = bits::destroy[fixed_out(1, 16)];
+    cpumask_create = cpumask::create[];
+    cpumask_first = cpumask::first[u64(1)];
+    cpumask_first_zero = cpumask::first_zero[u64(1)];
+    cpumask_first_and = cpumask::first_and[u64(1), u64(2)];
+    cpumask_set_cpu = cpumask::set_cpu[u32(1), u64(2)];
+    cpumask_clear_cpu = cpumask::clear_cpu[u32(1), u64(2)];
+    cpumask_test_cpu = cpumask::test_cpu[u32(1), u64(2)];
+    cpumask_test_and_set_cpu = cpumask::test_and_set_cpu[u32(1), u64(2)];
+    cpumask_test_and_clear_cpu = cpumask::test_and_clear_cpu[u32(1), u64(2)];
+    cpumask_set_all = cpumask::set_all[u64(1)];
+    cpumask_clear = cpumask::clear[u64(1)];
+    cpumask_and = cpumask::and[u64(1), u64(2), u64(3)];
+    cpumask_or = cpumask::or[u64(1), u64(2), u64(3)];
+    cpumask_xor = cpumask::xor[u64(1), u64(2), u64(3)];
+    cpumask_copy = cpumask::copy[u64(1), u64(2)];
+    cpumask_equal = cpumask::equal[u64(1), u64(2)];
+    cpumask_intersects = cpumask::intersects[u64(1), u64(2)];
+    cpumask_subset = cpumask::subset[u64(1), u64(2)];
+    cpumask_empty = cpumask::empty[u64(1)];
+    cpumask_full = cpumask::full[u64(1)];
+    cpumask_weight = cpumask::weight[u64(1)];
+    cpumask_populate = cpumask::populate[u64(1), input(2, 3)];
     get_current_pid_tgid = task::pid_tgid[];
     get_current_uid_gid = task::uid_gid[];
     get_current_comm = task::comm[out(1, 2)];
@@ -519,23 +548,6 @@ pub(super) unsafe extern "C" fn get_current_task(
         None => task,
         Some(kind) => trap(cx, kind),
     }
-}
-
-/// A load of r2 bytes at r1, a pointer to an object that may be gone: as generated code calls it. It traps where no object
-/// ever was.
-pub const OBJECT_LOAD: HelperFn = object_load;
-
-/// # Safety
-/// None beyond that of its type: it looks at the address before it reads.
-unsafe extern "C" fn object_load(
-    cx: &ExecContext<'_>,
-    r1: u64,
-    r2: u64,
-    _r3: u64,
-    _r4: u64,
-    _r5: u64,
-) -> u64 {
-    object::load(r1, r2).unwrap_or_else(|| trap(cx, TrapKind::Access))
 }
 
 /// [`packet_load`](super::packet_load) as generated code calls it: r1 is the offset, r2 the size.

@@ -284,8 +284,8 @@ helpers! {
     150 seq_printf_btf(btf("seq_file"), IN, SIZE0, ANY) -> INT, TRACING, GPL;
     151 skb_cgroup_classid(CTX) -> INT, TC, NONE => skb_no_number;
     152 redirect_neigh(ANY, IN0, SIZE0, ANY) -> INT, TC, NONE => redirect_neigh;
-    153 per_cpu_ptr(PERCPU, ANY) -> PERCPU_OR_NULL, ALL, NONE;
-    154 this_cpu_ptr(PERCPU) -> PERCPU_RET, ALL, NONE;
+    153 per_cpu_ptr(PERCPU, ANY) -> PERCPU_OR_NULL, ALL, NONE => per_cpu_ptr;
+    154 this_cpu_ptr(PERCPU) -> PERCPU_RET, ALL, MACHINE => this_cpu_ptr;
     155 redirect_peer(ANY, ANY) -> INT, TC, NONE => redirect_peer;
     156 task_storage_get(MAP, btf0("task_struct"), VALUE0, ANY) -> VALUE_OR_NULL, ALL, NONE;
     157 task_storage_delete(MAP, btf0("task_struct")) -> INT, ALL, NONE;
