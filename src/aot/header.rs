@@ -42,7 +42,7 @@ pub(super) fn write(units: &[Unit<'_>], plan: &Plan, target: &Target) -> String 
     }
     let mut contexts = BTreeSet::new();
     for (unit, id) in units.iter().zip(&plan.programs) {
-        let context = match unit.program.layout() {
+        let context = match unit.verified.program().layout() {
             ContextLayout::Fields { name, native_size, fields, .. } => {
                 let tag = format!("beelift_{}", identifier(name));
                 if contexts.insert(tag.clone()) {
@@ -101,7 +101,7 @@ fn structure(tag: &str, name: &str, size: u16, fields: &[beelift_runtime::ctx::C
 }
 
 fn program(unit: &Unit<'_>, id: &str, context: &str) -> String {
-    let program = unit.program;
+    let program = unit.verified.program();
     let helpers: BTreeSet<u32> = symbols(unit)
         .filter_map(|symbol| if let Symbol::Helper(id) = symbol { Some(id) } else { None })
         .collect();

@@ -45,14 +45,15 @@ impl Plan {
         limit("machine code", code, MAX_CODE)?;
         let used: BTreeSet<u32> =
             units.iter().flat_map(symbols).filter_map(map_of).map(|slot| slot.0).collect();
-        let defs = units.first().map(|unit| &*unit.program.maps).unwrap_or_default();
+        let defs = units.first().map(|unit| &*unit.verified.program().maps).unwrap_or_default();
         let mut maps = Vec::with_capacity(used.len());
         for slot in used {
             let def = &defs[slot as usize]; // u32 to usize; the programs were linked against these maps
             maps.push(planned(MapSlot(slot), def, options.cpus)?);
         }
         limit("values of arrays", maps.iter().map(|map| map.storage).sum(), MAX_VALUES)?;
-        let programs: Vec<String> = units.iter().map(|unit| identifier(&unit.program.name)).collect();
+        let programs: Vec<String> =
+            units.iter().map(|unit| identifier(&unit.verified.program().name)).collect();
         let mut names = BTreeSet::new();
         let all = maps.iter().map(|map| format!("beelift_map_{}", map.id));
         for name in all.chain(programs.iter().map(|id| format!("beelift_program_{id}"))) {

@@ -16,6 +16,7 @@ use beelift_runtime::ctx::ProgramType;
 use crate::codegen::{CompiledCode, Stub, Symbol};
 use crate::isa::MapSlot;
 use crate::link::Program;
+use crate::verify::Verified;
 
 /// `beelift.h` of the C runtime.
 pub const RUNTIME_HEADER: &str = include_str!("c/beelift.h");
@@ -47,8 +48,8 @@ pub const MAX_CPUS: u32 = 4096;
 /// A program to write.
 #[derive(Clone, Copy, Debug)]
 pub struct Unit<'a> {
-    /// The linked program that was verified.
-    pub program: &'a Program,
+    /// The program, proven safe on at least as many CPUs as it is written for.
+    pub verified: &'a Verified,
     /// Its code.
     pub code: &'a CompiledCode,
 }
@@ -88,6 +89,16 @@ pub enum AotError {
         program: String,
         /// Which helper.
         helper: String,
+    },
+    /// The program was verified for less CPUs.
+    #[error("program `{program}` is proven safe on {proven} CPUs, and {cpus} are asked for")]
+    Unproven {
+        /// Which program.
+        program: String,
+        /// CPUs that the proof counts on.
+        proven: u32,
+        /// CPUs that it would run on.
+        cpus: u32,
     },
     /// The program uses instructions or calls that only the library's own run time serves.
     #[error("program `{program}` uses {what}, which the ahead-of-time runtime does not have")]
@@ -142,6 +153,10 @@ pub fn write(
         return Err(AotError::Cpus(options.cpus));
     }
     for unit in units {
+        if let Some(proven) = unit.verified.facts().cpus.filter(|proven| *proven < options.cpus) {
+            let program = unit.verified.program().name.clone();
+            return Err(AotError::Unproven { program, proven, cpus: options.cpus });
+        }
         check_helpers(unit, options)?;
     }
     let plan = layout::Plan::new(units, options)?;
@@ -159,38 +174,38 @@ fn helper_name(program: &Program, id: u32) -> String {
 }
 
 fn check_helpers(unit: &Unit<'_>, options: &Options) -> Result<(), AotError> {
-    if unit.program.prog_type == ProgramType::Host {
-        let program = unit.program.name.clone();
+    if unit.verified.program().prog_type == ProgramType::Host {
+        let program = unit.verified.program().name.clone();
         return Err(AotError::Feature { program, what: "a program type of the embedder's" });
     }
     for symbol in symbols(unit) {
         let id = match symbol {
             Symbol::Helper(id) | Symbol::MapHelper(id, _) => id,
             Symbol::Stub(Stub::PacketLoad) => {
-                let program = unit.program.name.clone();
+                let program = unit.verified.program().name.clone();
                 return Err(AotError::Feature { program, what: "packet access instructions" });
             }
             Symbol::Stub(Stub::ThrowExit) => {
-                let program = unit.program.name.clone();
+                let program = unit.verified.program().name.clone();
                 return Err(AotError::Feature { program, what: "an exception out of a subprogram" });
             }
             Symbol::Arena(_) => {
-                let program = unit.program.name.clone();
+                let program = unit.verified.program().name.clone();
                 return Err(AotError::Feature { program, what: "an arena" });
             }
             // No C code of a host serves these either: some have no C prototype that could be promised.
             Symbol::Kfunc(number) => {
-                let program = unit.program.name.clone();
+                let program = unit.verified.program().name.clone();
                 let what =
                     beelift_runtime::helper::kfunc(number).map_or("a kernel function", |kfunc| kfunc.name);
                 return Err(AotError::Feature { program, what });
             }
             Symbol::Stub(Stub::ObjectLoad) => {
-                let program = unit.program.name.clone();
+                let program = unit.verified.program().name.clone();
                 return Err(AotError::Feature { program, what: "allocated objects" });
             }
             Symbol::Stub(Stub::MapIterate) => {
-                let program = unit.program.name.clone();
+                let program = unit.verified.program().name.clone();
                 return Err(AotError::Feature { program, what: "a walk over all elements of a map" });
             }
             Symbol::Function(_)
@@ -198,9 +213,9 @@ fn check_helpers(unit: &Unit<'_>, options: &Options) -> Result<(), AotError> {
             | Symbol::MapBase(_)
             | Symbol::Stub(Stub::TrapExit) => continue,
         };
-        let name = helper_name(unit.program, id);
+        let name = helper_name(unit.verified.program(), id);
         if !HELPERS.contains(&id) && !options.external.contains(&name) {
-            return Err(AotError::Helper { program: unit.program.name.clone(), helper: name });
+            return Err(AotError::Helper { program: unit.verified.program().name.clone(), helper: name });
         }
     }
     Ok(())

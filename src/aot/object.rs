@@ -201,7 +201,7 @@ impl Writer<'_> {
                 let symbol = match reloc.symbol {
                     Symbol::Function(index) => functions[index as usize].0, // u32 to usize
                     Symbol::Helper(id) | Symbol::MapHelper(id, _) => {
-                        self.undefined(&format!("beelift_{}", helper_name(unit.program, id)))
+                        self.undefined(&format!("beelift_{}", helper_name(unit.verified.program(), id)))
                     }
                     Symbol::Stub(Stub::TrapExit) => self.undefined("beelift_trap_exit"),
                     Symbol::Kfunc(_)
@@ -241,11 +241,11 @@ impl Writer<'_> {
             let descriptor = self.maps[self.plan.map(slot)].0;
             self.pointer(section, at + index as u64 * 8, descriptor)?;
         }
-        let name = self.text(&format!("beelift_name_of_{id}"), &unit.program.name);
+        let name = self.text(&format!("beelift_name_of_{id}"), &unit.verified.program().name);
         let mut bytes = vec![0; PROGRAM_BYTES];
         let count = u32::try_from(slots.len()).expect("as many as map slots");
         for (offset, word) in
-            [(24, count), (28, ABI), (32, unit.program.prog_type.id()), (36, self.plan.cpus)]
+            [(24, count), (28, ABI), (32, unit.verified.program().prog_type.id()), (36, self.plan.cpus)]
         {
             bytes[offset..offset + 4].copy_from_slice(&word.to_le_bytes());
         }

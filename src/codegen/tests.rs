@@ -67,6 +67,7 @@ pub(super) fn verified(insns: Vec<Insn>) -> Verified {
         arguments: vec![0b11],
         stack_depth: vec![512],
         zero_stack: vec![false],
+        cpus: None,
         buffer: None,
     };
     let program = Program {

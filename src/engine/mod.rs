@@ -251,9 +251,10 @@ impl EngineBuilder {
             Some(environment) => environment,
             None => Arc::new(HostEnvironment::default()),
         };
+        let cpus = beelift_runtime::cpu::CpuSlots::new(beelift_runtime::cpu::possible());
         let shared = Shared {
             choice: self.choice,
-            verify: self.verify,
+            verify: verify::Options { cpus: self.verify.cpus.map(|_| cpus.count()), ..self.verify },
             link,
             environment,
             asks_host,
@@ -266,7 +267,7 @@ impl EngineBuilder {
                 .map_err(|error| Error::Codegen { program: String::new(), error })?,
             #[cfg(feature = "jit")]
             code: crate::exec::CodeMemory::new(),
-            cpus: beelift_runtime::cpu::CpuSlots::new(beelift_runtime::cpu::possible()),
+            cpus,
             programs: AtomicU32::new(0),
             objects: Objects::default(),
             pin_directory: self.pin_directory,

@@ -157,6 +157,8 @@ pub struct Facts {
     pub stack_depth: Vec<u32>,
     /// Stack bytes per subprogram that may be read without having been written: zeroed at entry under policy `user`.
     pub zero_stack: Vec<bool>,
+    /// The proof counts on runs on CPUs with numbers below this one only.
+    pub cpus: Option<u32>,
     /// The one length of the buffer that a program of type `memory` was verified for.
     pub buffer: Option<u32>,
 }
@@ -193,6 +195,7 @@ pub(crate) fn build(
         arguments: (0..subs).map(|sub| liveness.argument_bits(sub)).collect(),
         stack_depth: std::mem::take(&mut observed.stack_depth),
         zero_stack: std::mem::take(&mut observed.zero_stack),
+        cpus: None,
         buffer,
     }
 }

@@ -202,7 +202,7 @@ fn prove(
     }
     let buffer = options.buffer.filter(|_| program.prog_type == ProgramType::Memory);
     let found = facts::build(program, &structure, &liveness, observed, buffer);
-    Ok(Facts { arena: tables.arena, ..found })
+    Ok(Facts { arena: tables.arena, cpus: options.cpus, ..found })
 }
 
 /// An exception callback takes what was thrown, and nothing else.

@@ -1,6 +1,8 @@
 //! Policies and limits: data that the checks read.
 #![forbid(unsafe_code)]
 
+use beelift_runtime::cpu::possible;
+
 /// Which programs are good enough.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Policy {
@@ -109,6 +111,9 @@ pub struct Options {
     /// Length of the buffer that a program of type `memory` gets: exactly this many bytes can be accessed, and
     /// the program runs on no other length. Without it nothing is known of the buffer but its length in r2.
     pub buffer: Option<u32>,
+    /// The number of the CPU that a run is on is below this. Linux knows as much of its own CPUs; without it nothing is
+    /// known of the number.
+    pub cpus: Option<u32>,
 }
 
 impl Default for Options {
@@ -118,9 +123,9 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Default limits under a policy.
+    /// Default limits under a policy, for the CPUs of this machine.
     #[must_use]
     pub fn with_policy(policy: Policy) -> Self {
-        Self { policy, limits: Limits::default(), buffer: None }
+        Self { policy, limits: Limits::default(), buffer: None, cpus: Some(possible()) }
     }
 }

@@ -143,11 +143,12 @@ fn compile(
     program.maps = renamed.collect::<Vec<_>>().into();
     // Results must not depend on addresses or on what the stack held before.
     let policy = Policy { allow_pointer_leaks: false, allow_uninitialised_stack: false, ..Policy::KERNEL };
-    let verified = verify::verify(program, &Options::with_policy(policy))
+    let cpus = Some(aot::Options::default().cpus);
+    let verified = verify::verify(program, &Options { cpus, ..Options::with_policy(policy) })
         .map_err(|_| "rejected by the verifier".to_owned())?;
     let module = ir::build(&verified, ir::Options::default()).expect("supported");
     let code = codegen::compile(&module, target).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
-    let unit = Unit { program: verified.program(), code: &code };
+    let unit = Unit { verified: &verified, code: &code };
     let output = aot::write(&[unit], target, &aot::Options::default())
         .map_err(|error| error.to_string().replace(&seed.to_string(), ""))?;
     std::fs::write(folder.join(format!("{seed}.o")), output.object).expect("a scratch file");

@@ -211,3 +211,16 @@ fn a_run_without_fuel_traps_and_one_with_enough_does_not() {
     let error = run(TURNS / 2).expect_err("a trap");
     assert!(error.contains("out of fuel"), "{error}");
 }
+
+#[test]
+fn a_run_is_on_one_of_the_cpus_there_are() {
+    let source = ".map table array key=4 value=4 entries=1
+        call 8
+        r1 = map[table][0]+0 ll
+        r1 += r0
+        r0 = *(u8 *)(r1 +0)
+        exit";
+    let program = Program::assemble(ProgramType::Xdp, source, |_| None).expect("assembly");
+    let accepted = |cpus| verify(program.clone(), &Options { cpus, ..Options::default() }).is_ok();
+    assert_eq!([Some(1), Some(4), Some(5), None].map(accepted), [true, true, false, false]);
+}

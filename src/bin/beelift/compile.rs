@@ -28,7 +28,8 @@ pub(crate) fn compile(args: &args::Compile, as_json: bool) -> Result<ExitCode, F
         let message = "the object sets elements of maps, which the ahead-of-time runtime does not do";
         return Err(Failure::new(Kind::Unsupported, message).at(&opened.label));
     }
-    let options = Options::with_policy(crate::verify::policy(args.policy));
+    let options =
+        Options { cpus: Some(args.cpus), ..Options::with_policy(crate::verify::policy(args.policy)) };
     let mut compiled = Vec::new();
     for name in opened.chosen()? {
         let (program, _) = opened.link(&name)?;
@@ -37,8 +38,7 @@ pub(crate) fn compile(args: &args::Compile, as_json: bool) -> Result<ExitCode, F
             .map_err(|error| uncompiled(verified.program(), &error))?;
         compiled.push((verified, code));
     }
-    let units: Vec<Unit<'_>> =
-        compiled.iter().map(|(verified, code)| Unit { program: verified.program(), code }).collect();
+    let units: Vec<Unit<'_>> = compiled.iter().map(|(verified, code)| Unit { verified, code }).collect();
     let options = aot::Options { cpus: args.cpus, external: args.external.clone() };
     let output = aot::write(&units, &target, &options).map_err(|error| unwritten(&error))?;
     let header = args.header.clone().unwrap_or_else(|| args.output.with_extension("h"));
@@ -55,7 +55,7 @@ pub(crate) fn compile(args: &args::Compile, as_json: bool) -> Result<ExitCode, F
         store(&directory.join("beelift.h"), aot::RUNTIME_HEADER.as_bytes())?;
         store(&directory.join("beelift.c"), aot::RUNTIME_SOURCE.as_bytes())?;
     }
-    let names: Vec<&str> = units.iter().map(|unit| unit.program.name.as_str()).collect();
+    let names: Vec<&str> = units.iter().map(|unit| unit.verified.program().name.as_str()).collect();
     let bytes: usize = units.iter().map(|unit| unit.code.size()).sum();
     if as_json {
         let (object, header) = (args.output.display().to_string(), header.display().to_string());

@@ -23,6 +23,7 @@ pub(super) mod id {
     pub(crate) const LOOKUP: u32 = 1;
     pub(crate) const UPDATE: u32 = 2;
     pub(crate) const DELETE: u32 = 3;
+    pub(crate) const SMP_PROCESSOR_ID: u32 = 8;
     pub(crate) const TAIL_CALL: u32 = 12;
     pub(crate) const GET_LISTENER_SOCK: u32 = 98;
     pub(crate) const GET_LOCAL_STORAGE: u32 = 81;
@@ -258,7 +259,14 @@ impl Verifier<'_> {
     fn helper_result(&mut self, helper: &Called, call: &mut CallState) -> Check<Register> {
         let result = match helper.proto.ret {
             RetKind::Void => return Ok(Register::UNINIT),
-            RetKind::Integer => return Ok(integer_result(helper.id, call.size)),
+            RetKind::Integer => {
+                if helper.id == id::SMP_PROCESSOR_ID
+                    && let Some(last) = self.options.cpus.and_then(|cpus| cpus.checked_sub(1))
+                {
+                    return Ok(Register::scalar(Scalar::signed(0, i64::from(last))));
+                }
+                return Ok(integer_result(helper.id, call.size));
+            }
             RetKind::MapValue | RetKind::MapValueOrNull => {
                 let Some((map, owner)) = call.map else {
                     return Err(Stop::Unsupported(format!("{} without a map", helper.name)));
