@@ -63,6 +63,7 @@ pub(super) fn verified(insns: Vec<Insn>) -> Verified {
         branch: vec![BranchFact::Both; count],
         call: vec![None; count],
         fuel: vec![false; count],
+        loops: Vec::new(),
         blank_result: vec![false; count],
         arguments: vec![0b11],
         stack_depth: vec![512],

@@ -7,10 +7,13 @@
 
 use super::liveness::Liveness;
 use super::observe::{Observed, Outcome};
+use super::policy::Options;
+use super::ranking;
 use super::structure::Structure;
 use crate::isa::effects::{Flow, flow};
 use crate::isa::{Callee, InsnId, MapSlot};
 use crate::link::Program;
+use beelift_runtime::ctx::ProgramType;
 
 /// Memory that an access reaches, on every path.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -119,6 +122,30 @@ pub struct CallFact {
     pub targets: Vec<Callee>,
 }
 
+/// How a loop ends whose turns the verifier did not walk one by one.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum LoopEnd {
+    /// By proof: this instruction moves a counter in one direction by a constant, without wrapping around, at most
+    /// that often in a row.
+    Counter {
+        /// The (first) instruction that moves the counter.
+        step: InsnId,
+        /// Most turns.
+        turns: u64,
+    },
+    /// Without a known number of turns: it burns [`Facts::fuel`].
+    Fuel,
+}
+
+/// A loop whose turns were not walked one by one.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LoopFact {
+    /// Its first instruction.
+    pub at: InsnId,
+    /// How it ends.
+    pub end: LoopEnd,
+}
+
 /// What a verdict asks of every run, whichever engine does it, by instruction: columns of [`Facts`].
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Obligations {
@@ -149,6 +176,8 @@ pub struct Facts {
     pub call: Vec<Option<CallFact>>,
     /// Whether the edge taken from here must burn fuel (a loop without proven bound).
     pub fuel: Vec<bool>,
+    /// Loops whose turns were not walked one by one, by ascending place, outer ones first.
+    pub loops: Vec<LoopFact>,
     /// Exits of the program that return an address which may not leave: 0 leaves instead.
     pub blank_result: Vec<bool>,
     /// Registers r1 to r5 that each subprogram really takes (bit i = argument i + 1), by subprogram.
@@ -177,10 +206,11 @@ pub(crate) fn build(
     structure: &Structure,
     liveness: &Liveness,
     observed: &mut Observed,
-    buffer: Option<u32>,
+    options: &Options,
 ) -> Facts {
     let subs = program.subprograms.len();
     let found = super::fixpoint::solve(program, structure, liveness, observed);
+    let endings = ranking::settle(program, observed, &found.lhs, options.limits.turns);
     Facts {
         reachable: std::mem::take(&mut observed.reachable),
         access: std::mem::take(&mut observed.access),
@@ -190,31 +220,15 @@ pub(crate) fn build(
         arena_alu: observed.arena_alu.iter().map(|seen| *seen == Some(true)).collect(),
         arena: None,
         call: std::mem::take(&mut observed.call),
-        fuel: burning(program, observed),
+        fuel: endings.fuel,
+        loops: endings.loops,
         blank_result: observed.result.iter().map(|seen| *seen == Some(Outcome::Blank)).collect(),
         arguments: (0..subs).map(|sub| liveness.argument_bits(sub)).collect(),
         stack_depth: std::mem::take(&mut observed.stack_depth),
         zero_stack: std::mem::take(&mut observed.zero_stack),
-        cpus: None,
-        buffer,
+        cpus: options.cpus,
+        buffer: options.buffer.filter(|_| program.prog_type == ProgramType::Memory),
     }
-}
-
-/// The backward jumps of loops without a known number of turns. Every way round a loop takes one that starts at its
-/// head or behind it and ends there or before it.
-fn burning(program: &Program, observed: &Observed) -> Vec<bool> {
-    let mut fuel = vec![false; program.insns.len()];
-    let heads: Vec<usize> = (0..fuel.len()).filter(|at| observed.endless[*at]).collect();
-    if heads.is_empty() {
-        return fuel;
-    }
-    for (at, insn) in program.insns.iter().enumerate() {
-        if let Some(to) = flow(insn).target() {
-            let first = heads.partition_point(|head| *head < to.index());
-            fuel[at] = heads.get(first).is_some_and(|head| *head <= at);
-        }
-    }
-    fuel
 }
 
 /// The head of a loop without a known number of turns that no way leads out of.

@@ -20,6 +20,7 @@ mod observe;
 pub mod policy;
 mod precision;
 mod prototype;
+mod ranking;
 pub mod report;
 mod stack_depth;
 mod state;
@@ -200,9 +201,8 @@ fn prove(
     if let Some(at) = facts::never_left(program, observed) {
         return Err(report::rejected(program, at, Reason::InfiniteLoop).into());
     }
-    let buffer = options.buffer.filter(|_| program.prog_type == ProgramType::Memory);
-    let found = facts::build(program, &structure, &liveness, observed, buffer);
-    Ok(Facts { arena: tables.arena, cpus: options.cpus, ..found })
+    let found = facts::build(program, &structure, &liveness, observed, options);
+    Ok(Facts { arena: tables.arena, ..found })
 }
 
 /// An exception callback takes what was thrown, and nothing else.
@@ -312,7 +312,12 @@ fn explore_function(
     let (failure, long_loops) = {
         let mut verifier = at_entry(inputs, observed, again(&mut log), sub);
         let Err(stop) = verifier.explore() else { return Ok(()) };
-        let too_long = matches!(stop, Stop::Reject(Reason::TooComplex { .. } | Reason::TooMuchMemory { .. }));
+        let too_long = matches!(
+            stop,
+            Stop::Reject(
+                Reason::TooComplex { .. } | Reason::TooMuchMemory { .. } | Reason::TooManyBranches { .. }
+            )
+        );
         let long_loops = if too_long && options.policy.fuel { verifier.long_loops() } else { None };
         (failure(program, &verifier, stop), long_loops)
     };

@@ -25,7 +25,8 @@ pub struct Policy {
     /// zero or the dividend, and the count modulo the width.
     pub linux_instructions: bool,
     /// A loop whose turns cannot be walked within the limit of instructions is proven safe with ranges that hold in
-    /// every turn, however many there are. Then its backward jumps burn fuel, and a run without fuel traps.
+    /// every turn, however many there are. Where no counter proves that it ends, its backward jumps burn fuel, and a run
+    /// without fuel traps.
     pub fuel: bool,
 }
 
@@ -81,6 +82,8 @@ pub struct Limits {
     pub subprograms: u32,
     /// Bytes of memory for remembered states (estimate).
     pub memory: u64,
+    /// Turns of a loop that a counter bounds. A loop that may take more burns fuel, as one without a counter.
+    pub turns: u64,
 }
 
 impl Limits {
@@ -97,7 +100,15 @@ impl Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { processed: 1_000_000, pending: 8192, frames: 8, stack: 512, subprograms: 256, memory: 2 << 30 }
+        Self {
+            processed: 1_000_000,
+            pending: 8192,
+            frames: 8,
+            stack: 512,
+            subprograms: 256,
+            memory: 2 << 30,
+            turns: 1 << 32,
+        }
     }
 }
 

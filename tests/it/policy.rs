@@ -1,7 +1,14 @@
 //! What the policy for untrusted tenants forbids and the default one allows.
 
-use beelift::verify::{Failure, Options, Policy, verify};
+use beelift::verify::facts::LoopEnd;
+use beelift::verify::{Failure, Limits, Options, Policy, verify};
 use beelift::{Program, ProgramType};
+
+/// A policy, and patience for less instructions than by default: none of the loops below are walked to their ends.
+fn quick(policy: Policy) -> Options {
+    let options = Options::with_policy(policy);
+    Options { limits: Limits { processed: 50_000, ..options.limits }, ..options }
+}
 
 /// `accept`, or the code of the reason.
 fn verdict(source: &str, policy: Policy) -> String {
@@ -26,7 +33,7 @@ fn verdict(source: &str, policy: Policy) -> String {
         inside:";
     let program = Program::assemble(ProgramType::Xdp, &format!("{start}\n{source}"), |_| None)
         .unwrap_or_else(|error| panic!("{source}: {error}"));
-    match verify(program, &Options::with_policy(policy)) {
+    match verify(program, &quick(policy)) {
         Ok(_) => "accept".to_owned(),
         Err(Failure::Rejected(rejected)) => rejected.reason.code().to_owned(),
         Err(other) => panic!("{source}: {other}"),
@@ -179,37 +186,133 @@ fn long_loops_are_proven_by_ranges_where_fuel_is_allowed() {
     assert_ne!(verdict(endless, Policy::USER), "accept", "there is no way out that is known");
 }
 
+/// How the loops of a program end, by place, and which jumps burn fuel. Two numbers are read first: r6 of 32 bits and r7
+/// of 64 bits.
+fn endings(source: &str) -> (Vec<(u32, LoopEnd)>, Vec<usize>) {
+    let verified =
+        verify(numbers(source), &quick(Policy::USER)).unwrap_or_else(|error| panic!("{source}: {error}"));
+    let facts = verified.facts();
+    let loops = facts.loops.iter().map(|found| (found.at.0, found.end.clone())).collect();
+    (loops, (0..facts.fuel.len()).filter(|at| facts.fuel[*at]).collect())
+}
+
+fn numbers(source: &str) -> Program {
+    let source = format!("r6 = *(u32 *)(r1 +0)\nr7 = *(u64 *)(r1 +8)\nr8 = 0\nr0 = 0\n{source}");
+    Program::assemble(ProgramType::Syscall, &source, |_| None)
+        .unwrap_or_else(|error| panic!("{source}: {error}"))
+}
+
 #[test]
-fn only_loops_without_known_end_burn_fuel() {
-    let prove = |source: &str| {
-        let program = Program::assemble(ProgramType::Xdp, source, |_| None).expect("assembly");
-        verify(program, &Options::default()).expect("a proof")
-    };
-    let verified = prove(&long_loop("r7 = 0\ninner: r7 += 1\nif r7 < 10 goto inner\nr6 += r7"));
-    let burning: Vec<usize> =
-        verified.facts().fuel.iter().enumerate().filter(|burns| *burns.1).map(|burns| burns.0).collect();
-    assert!(burning.contains(&7), "{burning:?}");
-    let verified = prove("r8 = 0\nagain: r8 += 1\nif r8 < 1000 goto again\nr0 = 2\nexit");
-    assert!(!verified.facts().fuel.contains(&true));
+fn loops_that_a_counter_bounds_end_by_proof() {
+    for (source, counters) in [
+        (format!("again: r8 += 1\nif r8 < {TURNS} goto again\nexit"), vec![(4, 4, TURNS)]),
+        // Down, by other steps, in 32 bits, to a bound that is not known but small, with signs.
+        ("r8 = 9000000\nagain: r8 -= 3\nif r8 > 2 goto again\nexit".to_owned(), vec![(5, 5, TURNS)]),
+        (format!("again: w8 += 1\nif w8 < {TURNS} goto again\nexit"), vec![(4, 4, TURNS)]),
+        ("again: r8 += 1\nif r8 < r6 goto again\nexit".to_owned(), vec![(4, 4, u64::from(u32::MAX))]),
+        ("r8 = -2000000\nagain: r8 += 1\nif r8 s< 1000000 goto again\nexit".to_owned(), vec![(5, 5, TURNS)]),
+        // The head before the condition, and a step on either side of a branch.
+        (
+            format!(
+                "again: if r8 >= {TURNS} goto out\nif r7 == 5 goto odd\nr8 += 1\ngoto again\nodd: r8 += 2\n\
+                 goto again\nout: exit"
+            ),
+            vec![(4, 6, TURNS)],
+        ),
+        // The inner counter starts anew in each turn of the outer one.
+        (
+            format!(
+                "again: r9 = 0\ninner: r9 += 1\nif r9 < {TURNS} goto inner\nr8 += 1\nif r8 < {TURNS} goto again\nexit"
+            ),
+            vec![(4, 7, TURNS), (5, 5, TURNS)],
+        ),
+    ] {
+        let (loops, fuel) = endings(&source);
+        let expected: Vec<_> = counters
+            .into_iter()
+            .map(|(at, step, turns)| (at, LoopEnd::Counter { step: beelift::isa::InsnId(step), turns }))
+            .collect();
+        assert_eq!((loops, fuel), (expected, vec![]), "{source}");
+    }
+}
+
+#[test]
+fn loops_without_a_counter_burn_fuel() {
+    for (source, points, burning) in [
+        // No bound within reach; a number that is no counter; one that starts anew; one that wraps around.
+        ("again: r8 += 1\nif r8 < r7 goto again\nexit", vec![4], vec![5]),
+        ("r8 = 7\nagain: r8 *= 5\nr8 += 1\nif r8 != r7 goto again\nexit", vec![5], vec![7]),
+        (
+            "again: r8 += 1\nr7 *= 3\nif r7 != 5 goto on\nr8 = 0\non: if r8 < 3000000 goto again\nexit",
+            vec![4],
+            vec![8],
+        ),
+        ("again: r8 += 2\nif r8 != r7 goto again\nexit", vec![4], vec![5]),
+        ("again: w8 += 1\nif w8 != 0 goto again\nexit", vec![4], vec![5]),
+        // Only on one way round.
+        (
+            "again: r7 *= 3\nif r7 != 5 goto on\nr8 += 1\non: if r8 < 3000000 goto again\nexit",
+            vec![4],
+            vec![7],
+        ),
+    ] {
+        let (mut loops, fuel) = endings(source);
+        // A counter that moves on some ways round only leaves the others.
+        loops.retain(|found| found.1 == LoopEnd::Fuel);
+        let expected: Vec<_> = points.into_iter().map(|at| (at, LoopEnd::Fuel)).collect();
+        assert_eq!((loops, fuel), (expected, burning), "{source}");
+    }
+    // A loop of few turns is walked.
+    assert_eq!(endings("again: r8 += 1\nif r8 < 1000 goto again\nexit"), (vec![], vec![]));
+}
+
+/// Its inner loop is the one of many turns, and the outer one is closed in the call.
+const CLOSED_IN_A_CALL: &str = "again: call turns\nr8 += 1\nif r8 BOUND goto again\nr0 = 0\nexit
+    turns: r1 = 0\nmore: r1 += 1\nif r1 < 2000 goto more\nr0 = 0\nexit";
+
+#[test]
+fn a_callers_loop_that_is_closed_in_a_call_burns_fuel_by_itself() {
+    let (loops, fuel) = endings(&CLOSED_IN_A_CALL.replace("BOUND", "!= 0"));
+    assert_eq!(loops[0], (4, LoopEnd::Fuel));
+    assert_eq!(fuel, [6]);
+    let (loops, fuel) = endings(&CLOSED_IN_A_CALL.replace("BOUND", &format!("< {TURNS}")));
+    assert!(matches!(loops[0], (4, LoopEnd::Counter { turns: TURNS, .. })), "{loops:?}");
+    assert!(fuel.is_empty());
 }
 
 #[cfg(feature = "jit")]
 #[test]
 fn a_run_without_fuel_traps_and_one_with_enough_does_not() {
-    use beelift::{Choice, Engine, Packet, XdpContext};
-    let run = |fuel: u64| {
-        let source = long_loop("r6 += r8");
-        let program = Program::assemble(ProgramType::Xdp, &source, |_| None).expect("assembly");
-        let engine = Engine::builder().backend(Choice::Jit).fuel(fuel).build().expect("an engine");
-        let collection = engine.load_linked(vec![program]).expect("a proof");
-        let mut packet = Packet::new(64).expect("memory");
-        packet.set(&[0; 14]).expect("room");
-        let result = collection.programs()[0].run(&mut XdpContext::new(&mut packet));
+    use beelift::runtime::ctx::RawContext;
+    use beelift::{Choice, Engine};
+    let run = |source: &str, choice, fuel: u64| {
+        let engine = Engine::builder().backend(choice).verify(quick(Policy::USER)).fuel(fuel);
+        let engine = engine.build().expect("an engine");
+        let collection = engine.load_linked(vec![numbers(source)]).expect("a proof");
+        let mut context = RawContext::new(ProgramType::Syscall, &[0; 16]).expect("memory");
+        let result = collection.programs()[0].run(&mut context);
         result.map_err(|error| error.to_string())
     };
-    assert_eq!(run(TURNS), Ok(2));
-    let error = run(TURNS / 2).expect_err("a trap");
-    assert!(error.contains("out of fuel"), "{error}");
+    let out_of_fuel = |source: &str, choice, fuel| {
+        let error = run(source, choice, fuel).expect_err("a trap");
+        assert!(error.contains("out of fuel"), "{error}");
+    };
+    // Powers of 3 come back to 1, in 18 bits after 1 << 16 turns.
+    let power = "r9 = 1\nagain: w9 *= 3\nif w9 != 1 goto again\nexit";
+    let small = "r9 = 1\nagain: w9 *= 3\nr9 &= 0x3ffff\nif w9 != 1 goto again\nexit";
+    for choice in [Choice::Jit, Choice::Interpreter] {
+        out_of_fuel(power, choice, 5000);
+        assert_eq!(run(small, choice, 1 << 16), Ok(0));
+        out_of_fuel(small, choice, (1 << 16) - 2);
+    }
+    // What ends by proof burns nothing.
+    let proven = "again: r8 += 1\nif r8 < 300000 goto again\nexit";
+    for choice in [Choice::Jit, Choice::Interpreter] {
+        assert_eq!(run(proven, choice, 0), Ok(0));
+    }
+    out_of_fuel(&CLOSED_IN_A_CALL.replace("BOUND", "!= 0"), Choice::Jit, 50);
+    // A may_goto that leads back, once its turns are used up.
+    out_of_fuel("again: may_goto spin\ngoto again\nspin: r8 += 1\nmay_goto spin\nexit", Choice::Jit, 50);
 }
 
 #[test]

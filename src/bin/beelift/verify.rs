@@ -8,9 +8,11 @@ use serde_json::{Value, json};
 
 use beelift::ProgramType;
 use beelift::engine::witness::{self, Budget, Witness};
+use beelift::isa::InsnId;
 use beelift::kernel::{LogLevel, OsError};
 use beelift::link::{LinkError, Program};
 use beelift::runtime::environment::thread_time;
+use beelift::verify::facts::{LoopEnd, LoopFact};
 use beelift::verify::{self, Options, Policy, Statistics};
 
 use crate::args;
@@ -82,12 +84,18 @@ pub(crate) fn policy(policy: args::Policy) -> Policy {
     }
 }
 
+/// What a proof took, and what it says of long loops.
+struct Proof {
+    statistics: Statistics,
+    loops: Vec<LoopFact>,
+}
+
 /// A program and what came out.
 struct Judged {
     name: String,
     /// `Err`: it could not be linked.
     program: Result<Program, (LinkError, Failure)>,
-    ours: Option<Result<Statistics, verify::Failure>>,
+    ours: Option<Result<Proof, verify::Failure>>,
     /// An input that shows the rejection, and the command that runs it.
     witness: Option<(Witness, String)>,
     /// Steps of our verifier, for JSON.
@@ -127,7 +135,8 @@ fn judge(
     } else {
         verify::verify(program.clone(), options)
     };
-    let ours = verified.map(|verified| verified.statistics());
+    let ours = verified
+        .map(|verified| Proof { statistics: verified.statistics(), loops: verified.facts().loops.clone() });
     let witness = match &ours {
         Err(verify::Failure::Rejected(rejected)) if !args.no_witness => {
             let start = thread_time();
@@ -194,13 +203,14 @@ impl Judged {
         };
         let insns = program.insns.len();
         let (stats, reason) = match self.ours.as_ref() {
-            Some(Ok(statistics)) => (
+            Some(Ok(Proof { statistics, loops })) => (
                 json!({
                     "insns": insns,
                     "processed": statistics.processed,
                     "states": statistics.states,
                     "peak_states": statistics.peak_states,
                     "micros": statistics.micros,
+                    "loops": loops.iter().map(|found| loop_json(program, found)).collect::<Vec<_>>(),
                 }),
                 Value::Null,
             ),
@@ -290,13 +300,18 @@ impl Judged {
         };
         let title = format!("{} ({})", self.name, program.prog_type);
         match &self.ours {
-            Some(Ok(statistics)) => out!(
-                "{title}: accepted: {} instructions, {} walked, {} states, {} µs",
-                program.insns.len(),
-                statistics.processed,
-                statistics.states,
-                statistics.micros
-            ),
+            Some(Ok(Proof { statistics, loops })) => {
+                out!(
+                    "{title}: accepted: {} instructions, {} walked, {} states, {} µs",
+                    program.insns.len(),
+                    statistics.processed,
+                    statistics.states,
+                    statistics.micros
+                );
+                for found in loops {
+                    out!("{title}: {}", loop_text(program, found));
+                }
+            }
             Some(Err(verify::Failure::Rejected(rejected))) => {
                 let witness = self.witness.as_ref().map(|(witness, command)| (witness, command.as_str()));
                 say!("{}", report::rejected(program, rejected, witness));
@@ -323,5 +338,29 @@ impl Judged {
         if self.differs() {
             say!("error: {title}: the verdicts differ");
         }
+    }
+}
+
+/// How a long loop ends, for people.
+fn loop_text(program: &Program, found: &LoopFact) -> String {
+    let pc = |at: InsnId| program.pcs[at.index()].0;
+    let at = pc(found.at);
+    match found.end {
+        LoopEnd::Counter { step, turns } => {
+            let insn = crate::names::insn(program, step);
+            format!("the loop at pc {at} ends by proof: at most {turns} times `{insn}` at pc {}", pc(step))
+        }
+        LoopEnd::Fuel => format!("the loop at pc {at} has no known end: it burns fuel"),
+    }
+}
+
+/// The same for programs.
+fn loop_json(program: &Program, found: &LoopFact) -> Value {
+    let pc = |at: InsnId| program.pcs[at.index()].0;
+    match found.end {
+        LoopEnd::Counter { step, turns } => {
+            json!({ "pc": pc(found.at), "end": "counter", "step": pc(step), "turns": turns })
+        }
+        LoopEnd::Fuel => json!({ "pc": pc(found.at), "end": "fuel" }),
     }
 }

@@ -159,6 +159,7 @@ impl Verifier<'_> {
             parent: NONE,
             trace: NONE,
             written: [u64::MAX, 0, 0, 0, 0, 0, 0, 0],
+            lowest: 1,
             may_goto_depth: 0,
             callback_unroll: self.state.callback_unroll + 1,
         };

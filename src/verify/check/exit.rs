@@ -85,7 +85,7 @@ impl Verifier<'_> {
         match callback {
             None => {
                 self.note(Note::Returned);
-                self.state.frames.pop();
+                self.state.pop_frame();
                 *self.state.register_mut(Reg::R0) = result;
                 Ok(Next::To(call_site.next()))
             }
@@ -96,7 +96,7 @@ impl Verifier<'_> {
                 self.rely_on(Reg::R0);
                 in_range(&result, callback.returns.0, callback.returns.1)?;
                 self.note(Note::ReturnedCallback);
-                self.state.frames.pop();
+                self.state.pop_frame();
                 self.widen_after_callback(call_site);
                 Ok(Next::To(call_site))
             }
@@ -159,7 +159,7 @@ impl Verifier<'_> {
         self.trace.note(step, Note::Returned);
         returned.trace = step;
         let to = returned.current().call_site.next();
-        returned.frames.pop();
+        returned.pop_frame();
         *returned.register_mut(Reg::R0) = result;
         let running = std::mem::replace(&mut self.state, returned);
         change(self);

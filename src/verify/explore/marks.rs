@@ -92,6 +92,7 @@ impl Verifier<'_> {
             frames: self.state.frames.len() as u8, // at most 8 frames
             target,
         });
+        let mut lowest = self.state.lowest;
         let mut up = self.state.parent;
         while up != NONE && up != head {
             let checkpoint = &mut self.checkpoints[up as usize];
@@ -100,7 +101,14 @@ impl Verifier<'_> {
             if checkpoint.waits_for == NONE || checkpoint.waits_for > head {
                 checkpoint.waits_for = head;
             }
+            lowest = lowest.min(checkpoint.lowest);
             up = next;
+        }
+        // A loop of a caller was closed in a call that it makes: nobody counts its turns.
+        if self.options.policy.fuel {
+            for frame in self.state.frames.iter().skip(usize::from(lowest)) {
+                self.observed.endless[frame.call_site.index()] = true;
+            }
         }
     }
 

@@ -77,6 +77,8 @@ pub(crate) struct Checkpoint {
     /// An unfinished state that this one's paths lead back to.
     waits_for: u32,
     frames: u8,
+    /// Fewest frames between the parent and this one.
+    lowest: u8,
     /// Where a later state differed.
     differs: Option<Differs>,
     hits: u32,
@@ -156,6 +158,7 @@ impl<'a> Verifier<'a> {
                 parent: NONE,
                 trace: NONE,
                 written: [u64::MAX, 0, 0, 0, 0, 0, 0, 0],
+                lowest: 1,
                 may_goto_depth: 0,
                 callback_unroll: 0,
             },

@@ -214,6 +214,7 @@ impl Verifier<'_> {
             branches: 1,
             waits_for: NONE,
             frames: frames as u8, // at most 8 frames
+            lowest: self.state.lowest,
             differs: None,
             hits: 0,
             misses: 0,
@@ -221,6 +222,7 @@ impl Verifier<'_> {
         });
         self.state.parent = index;
         self.state.written = [0; 8];
+        self.state.lowest = frames as u8; // likewise
         index
     }
 

@@ -69,6 +69,8 @@ pub(crate) struct State {
     pub(crate) trace: u32,
     /// Stack slots written since `parent`, by frame.
     pub(crate) written: [u64; 8],
+    /// Fewest frames since `parent`.
+    pub(crate) lowest: u8,
     /// Iterations of `may_goto` loops so far.
     pub(crate) may_goto_depth: u32,
     /// Entries of callbacks so far.
@@ -79,6 +81,11 @@ impl State {
     /// The running frame.
     pub(crate) fn current(&self) -> &Frame {
         self.frames.last().expect("a state has a frame")
+    }
+    /// The running function returns.
+    pub(crate) fn pop_frame(&mut self) {
+        self.frames.pop();
+        self.lowest = self.lowest.min(self.frames.len() as u8); // at most 8 frames
     }
     /// The running frame, to change.
     pub(crate) fn current_mut(&mut self) -> &mut Frame {
