@@ -7,7 +7,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use beelift_runtime::map::{MapError, MapHandle as RuntimeHandle};
+use beelift_runtime::map::{MapDef, MapError, MapHandle as RuntimeHandle, completed};
 
 use super::error::Error;
 use super::maps::MapHandle;
@@ -146,6 +146,29 @@ impl Engine {
             self.collect(vec![loaded], &maps, &[])
         };
         self.load_by_choice(user, || self.load_kernel(vec![(program.clone(), Duration::ZERO)], &[]))
+    }
+
+    /// As [`load_verified`](Self::load_verified) in user space, with maps of another collection, which need not be of
+    /// this engine: one for each map of the program, in order.
+    ///
+    /// # Errors
+    /// A map in the kernel, or of another definition than the program's; the program cannot be loaded.
+    pub fn load_verified_with(&self, verified: &Verified, maps: &[MapHandle]) -> Result<Collection, Error> {
+        let defs = &verified.program().maps;
+        let fits = |index: usize, def: &MapDef| {
+            let map = maps.get(index).and_then(MapHandle::runtime)?;
+            (*map.def() == *completed(def, self.shared.cpus.count())).then(|| Arc::clone(map))
+        };
+        let maps = defs.iter().enumerate().map(|(index, def)| match fits(index, def) {
+            Some(map) => Ok(Box::new(RuntimeHandle::new(map))),
+            None => {
+                let map = def.name.clone();
+                Err(Error::Map { map, operation: "share", error: MapError::Invalid })
+            }
+        });
+        let maps = maps.collect::<Result<Arc<[_]>, Error>>()?;
+        let loaded = self.load_proven(verified, LoadTimes::default(), &maps)?;
+        self.collect(vec![loaded], &maps, &[])
     }
 
     /// Loads one program that is linked already, with what its object says of maps and tail calls.

@@ -2,7 +2,10 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use beelift::{Choice, Engine, Error, MemoryContext, Object, Packet, ProgramType, XdpContext};
+use beelift::verify;
+use beelift::{
+    Choice, Collection, Engine, Error, MemoryContext, Object, Packet, Program, ProgramType, XdpContext,
+};
 
 fn firewall() -> Object {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/firewall.bpf.o");
@@ -97,4 +100,36 @@ fn mistakes_are_errors_that_name_what_there_is() {
     let mut context = MemoryContext::from_bytes(&[1, 2, 3]).expect("memory");
     assert!(matches!(program.run(&mut context), Err(Error::ContextType { .. })));
     assert_eq!(program.program().prog_type, ProgramType::Xdp);
+}
+
+#[test]
+fn programs_loaded_one_by_one_share_maps() {
+    let source = "
+        .map counts array key=4 value=8 entries=1
+        r1 = map[counts][0]+0 ll
+        r2 = 1
+        lock *(u64 *)(r1 +0) += r2
+        r0 = *(u64 *)(r1 +0)
+        exit";
+    let assembled = |source: &str| {
+        let program = Program::assemble(ProgramType::Xdp, source, |_| None).expect("a program");
+        verify::verify(program, &verify::Options::default()).expect("a safe program")
+    };
+    let verified = assembled(source);
+    let mut packet = Packet::new(64).expect("memory");
+    packet.set(&[0; 64]).expect("fits");
+    let mut run =
+        |loaded: &Collection| loaded.programs()[0].run(&mut XdpContext::new(&mut packet)).expect("runs");
+    let native = Engine::new().expect("an engine");
+    let first = native.load_verified(&verified).expect("loads");
+    assert_eq!(run(&first), 1);
+    let other = Engine::builder().backend(Choice::Interpreter).build().expect("an engine");
+    let second =
+        other.load_verified_with(&verified, first.maps()).expect("loads with maps of another engine");
+    assert_eq!([run(&second), run(&first), run(&second)], [2, 3, 4]);
+    assert_eq!(run(&other.load_verified(&verified).expect("loads")), 1, "with a map of its own");
+    // A proof is about maps as they were defined.
+    let larger = assembled(&source.replace("value=8", "value=16"));
+    assert!(matches!(native.load_verified_with(&larger, first.maps()), Err(Error::Map { .. })));
+    assert!(matches!(native.load_verified_with(&verified, &[]), Err(Error::Map { .. })));
 }
