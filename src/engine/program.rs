@@ -565,6 +565,9 @@ fn run_in_kernel<C: Context>(
         packet.set(bytes).map_err(|error| Error::Memory(error.to_string()))?;
         packet.set_meta(before).map_err(|error| Error::Memory(error.to_string()))?;
     }
-    context.set_uapi(&result.ctx_out);
+    // Not every type gives its context back.
+    if !result.ctx_out.is_empty() {
+        context.set_uapi(&result.ctx_out);
+    }
     Ok((u64::from(result.retval), f64::from(result.duration_ns)))
 }
