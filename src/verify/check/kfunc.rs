@@ -285,8 +285,11 @@ impl Verifier<'_> {
         let size = size.ok_or(Reason::NotConstant { reg: Reg::R4 })?;
         let read_only = name == "bpf_dynptr_slice";
         let packet = matches!(dynptr.kind, DynptrType::Skb | DynptrType::Xdp | DynptrType::SkbMeta);
-        if !read_only && packet && !self.tables.may_write_packet() {
-            return Err(Reason::ReadOnly { kind: "packet" }.into());
+        // Linux asks whether the program may write packets, whatever the dynptr is of.
+        let asked = packet || self.options.policy.linux_instructions;
+        if !read_only && asked && !self.tables.may_write_packet() {
+            let kind = if packet { "packet" } else { "slice" };
+            return Err(Reason::ReadOnly { kind }.into());
         }
         self.dynptr_memory(dynptr, size, read_only)
     }
