@@ -435,12 +435,14 @@ impl Verifier<'_> {
         if bytes.iter().all(|byte| *byte == Byte::Zero) {
             return Some(0);
         }
-        if byte != 0 || !slot.is_scalar_spill() || slot.spill_size() != size {
+        // All of what was spilled, or the upper half of it.
+        let spill = slot.spill_size();
+        if !slot.is_scalar_spill() || byte + size != spill || byte % size != 0 {
             return None;
         }
         let value = slot.spilled.value.constant()?;
         self.rely_on_slot(frame, index);
-        Some(value & u64::from(u32::MAX))
+        Some(value >> (8 * byte) & u64::from(u32::MAX))
     }
 
     /// A timer in a map value.
