@@ -4,7 +4,8 @@
 //! shares one [`KernelSymbols`] between them, because reading takes milliseconds.
 #![forbid(unsafe_code)]
 
-use std::sync::OnceLock;
+use std::collections::HashMap;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use super::btf::vmlinux_bytes;
 use crate::btf::{Btf, Kind};
@@ -13,6 +14,8 @@ use crate::btf::{Btf, Kind};
 #[derive(Debug, Default)]
 pub struct KernelSymbols {
     btf: OnceLock<Option<Btf>>,
+    /// Functions that were asked for: to find one all types are looked through.
+    functions: Mutex<HashMap<String, Option<u32>>>,
 }
 
 impl KernelSymbols {
@@ -25,7 +28,13 @@ impl KernelSymbols {
     /// BTF id of a kernel function.
     #[must_use]
     pub fn function(&self, name: &str) -> Option<u32> {
-        self.find(name, |kind| matches!(kind, Kind::Func { .. }))
+        let mut functions = self.functions.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = functions.get(name) {
+            return *found;
+        }
+        let found = self.find(name, |kind| matches!(kind, Kind::Func { .. }));
+        functions.insert(name.to_owned(), found);
+        found
     }
 
     /// BTF id of a kernel variable or function.
