@@ -144,6 +144,10 @@ impl BtfBuilder {
         }
         self.add("", raw::FUNC_PROTO, length(params.len()), ret.0, &tail)
     }
+    /// A function of static linkage.
+    pub fn func(&mut self, name: &str, proto: TypeId) -> TypeId {
+        self.add(name, raw::FUNC, 0, proto.0, &[])
+    }
     /// A visible variable.
     pub fn global(&mut self, name: &str, of: TypeId) -> TypeId {
         self.add(name, raw::VAR, 0, of.0, &[1])

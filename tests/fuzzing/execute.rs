@@ -8,7 +8,6 @@ use std::sync::{Arc, OnceLock};
 use beelift::engine::compare::Trial;
 use beelift::engine::{Backend, Input};
 use beelift::isa::asm::assemble;
-use beelift::isa::encode::{Verbatim, encode};
 use beelift::isa::{Slot, decode};
 use beelift::runtime::{MapDef, MapKind, TrapKind};
 use beelift::verify::{Limits, Options, Policy, verify};
@@ -61,9 +60,8 @@ pub(crate) fn verify_run(data: &[u8]) {
         // The generator, with its choices made by the bytes.
         0..=2 => {
             let case = generator::generate_from(rest);
-            let slots = encode(&case.insns, &mut Verbatim).expect("the generator knows the encodings").slots;
             let policy = if mode & 8 == 0 { Policy::KERNEL } else { Policy::USER };
-            judge_as(case.prog_type, &slots, case.maps, case.packets, Options::with_policy(policy), true);
+            judge_program(case.program(), case.inputs, Options::with_policy(policy), true);
         }
         // Instructions as they are, and as part of a program. Only without leaks of pointers are the results of two
         // engines the same.
@@ -75,18 +73,12 @@ pub(crate) fn verify_run(data: &[u8]) {
 }
 
 fn judge(slots: &[Slot], maps: Vec<MapDef>, packets: Vec<Vec<u8>>, options: Options, compared: bool) {
-    judge_as(ProgramType::Xdp, slots, maps, packets, options, compared);
+    let Ok(program) = Program::from_slots(ProgramType::Xdp, slots, Arc::from(maps)) else { return };
+    let inputs = packets.into_iter().map(|packet| Input { packet, ..Input::default() }).collect();
+    judge_program(program, inputs, options, compared);
 }
 
-fn judge_as(
-    prog_type: ProgramType,
-    slots: &[Slot],
-    maps: Vec<MapDef>,
-    packets: Vec<Vec<u8>>,
-    options: Options,
-    compared: bool,
-) {
-    let Ok(program) = Program::from_slots(prog_type, slots, Arc::from(maps)) else { return };
+fn judge_program(program: Program, inputs: Vec<Input>, options: Options, compared: bool) {
     let limits = Limits { processed: 5_000, memory: 64 << 20, ..Limits::default() };
     let options = Options { limits, ..options };
     let verified = match verify(program.clone(), &options) {
@@ -96,7 +88,6 @@ fn judge_as(
             return;
         }
     };
-    let inputs: Vec<Input> = packets.into_iter().map(|packet| Input { packet, ..Input::default() }).collect();
     let trial = Trial {
         program: &program,
         verified: Some(&verified),
