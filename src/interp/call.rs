@@ -89,6 +89,7 @@ pub(super) fn call(
                 | BadArgument::NotADynptr(_)
                 | BadArgument::NotASocket(_)
                 | BadArgument::NotAnObject(_)
+                | BadArgument::InLock
                 | BadArgument::Unsupported => Refusal { kind: TrapKind::Argument, fault: None },
             }
         })?;

@@ -82,6 +82,11 @@ fn sets_of_cpus_are_the_same_everywhere() {
 }
 
 #[test]
+fn resilient_locks_say_no_everywhere() {
+    check("kfuncs.bpf.o", "resilient", &[0; 3]);
+}
+
+#[test]
 fn objects_have_a_part_for_each_cpu_everywhere() {
     check("kfuncs.bpf.o", "parts", &[0, 0, 1, 0, 1, 0, 0, 1, 1, 1]);
 }

@@ -13,6 +13,9 @@ use crate::map::{SpecialField, SpecialKind};
 use crate::mem::Slab;
 use crate::sync::pause;
 
+/// Rounds of waiting for a lock: a second or so.
+const PATIENCE: u32 = 1 << 20;
+
 /// Whether a field may own objects, or point to them.
 pub(crate) const fn owns(kind: SpecialKind) -> bool {
     match kind {
@@ -92,6 +95,19 @@ fn take_out(fields: &[SpecialField], slab: &Slab, offset: u64, left: &mut Vec<u6
     }
 }
 
+/// Takes a lock. Who holds it for very long is a program that nobody verified, perhaps the one that waits here: collections
+/// stay sound without the lock, only not whole.
+fn acquires(lock: &AtomicU32) -> bool {
+    let mut tries = 0;
+    while lock.compare_exchange_weak(0, 1, Acquire, Relaxed).is_err() {
+        if tries == PATIENCE {
+            return false;
+        }
+        pause(&mut tries);
+    }
+    true
+}
+
 /// Empties a collection under the lock that lies beside it.
 fn drain(
     lock: Option<&AtomicU32>,
@@ -100,12 +116,9 @@ fn drain(
     left: &mut Vec<u64>,
 ) {
     let Some(heap) = heap().filter(|_| anchor[0].load(Relaxed) != 0) else { return };
-    let mut tries = 0;
-    while lock.is_some_and(|lock| lock.compare_exchange_weak(0, 1, Acquire, Relaxed).is_err()) {
-        pause(&mut tries);
-    }
+    let taken = lock.filter(|lock| acquires(lock));
     take_all(heap, anchor, left);
-    if let Some(lock) = lock {
+    if let Some(lock) = taken {
         lock.store(0, Release);
     }
 }

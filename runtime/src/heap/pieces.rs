@@ -23,8 +23,9 @@ const SIZES: [u32; 15] =
     [16, 32, 64, 96, 128, 192, 256, 512, 1024, 2048, 4096, 8192, 16 << 10, 32 << 10, 64 << 10];
 /// The largest object of `bpf_obj_new`: what the kernel's allocator serves.
 pub(crate) const LARGEST: u32 = 4096 - 8;
-/// So many pieces of a size rest before one of them is used again.
-const RESTING: usize = 64;
+/// So many bytes of a size rest before a piece of them is used again, and so many pieces at least.
+const RESTING_BYTES: usize = 256 << 10;
+const RESTING_PIECES: usize = 64;
 /// Types: more than a process has a use for.
 const MOST_TYPES: usize = 1 << 20;
 
@@ -138,7 +139,7 @@ impl Heap {
     fn free_piece(&self, class: usize) -> Option<u32> {
         let size = SIZES[class];
         let mut pieces = self.classes[class].lock().unwrap_or_else(PoisonError::into_inner);
-        if pieces.resting.len() > RESTING {
+        if pieces.resting.len() > (RESTING_BYTES / size as usize).max(RESTING_PIECES) {
             return pieces.resting.pop_front();
         }
         let count = CHUNK as u32 / size;

@@ -153,7 +153,7 @@ fn memory_of_an_object_that_is_gone_can_still_be_read() {
     assert_eq!(heap.words::<1>(heap.address_of(piece.start) + 8).unwrap()[0].load(Relaxed), 77);
     assert!(heap.piece(object + 40, 8).is_none(), "past its end");
     // Some time later it is used again, as new.
-    let again = (0..200).any(|_| {
+    let again = (0..60_000).any(|_| {
         let other = heap.allocate(known).unwrap();
         assert_eq!(heap.words::<1>(other + 8).unwrap()[0].swap(78, Relaxed), 0);
         heap.release(other);

@@ -3,7 +3,7 @@
 
 use super::dynptr;
 use super::object;
-use super::proto::{ArgKind, DynptrKind, DynptrRole, MemAccess, ObjectArg};
+use super::proto::{ArgKind, DynptrKind, DynptrRole, HelperFlags, MemAccess, ObjectArg};
 use super::registry::Helper;
 use super::shim::parse_dynptr;
 use super::timer::map_at;
@@ -74,6 +74,9 @@ pub enum BadArgument {
     /// Not an object, node, list, tree or kptr as it is needed.
     #[error("{0:#x} is not an object (or part of one) that serves here")]
     NotAnObject(u64),
+    /// Only giving it back is allowed now.
+    #[error("a spin lock is held")]
+    InLock,
     /// User space cannot serve arguments of this kind.
     #[error("arguments of this kind are not supported")]
     Unsupported,
@@ -92,6 +95,12 @@ pub(super) fn arguments(
 ) -> Result<HelperFn, ArgumentFault> {
     let fault = |register, reason| ArgumentFault { helper: helper.name, register, reason };
     let function = helper.function.ok_or(fault(0, BadArgument::NoBody))?;
+    // Otherwise a helper might wait for the lock that this run holds.
+    let waits =
+        helper.id != 0 && helper.id != SPIN_LOCK && !helper.proto.flags.contains(HelperFlags::IN_LOCK);
+    if waits && cx.effects.lock() != 0 {
+        return Err(fault(0, BadArgument::InLock));
+    }
     let args = helper.proto_for(program_type).args;
     let mut map = None;
     for (i, (&kind, &value)) in args.iter().zip(&registers).enumerate() {

@@ -65,6 +65,8 @@ struct Rare {
     timer: Cell<u64>,
     /// Objects to which the run holds references: one for each.
     held: RefCell<Vec<u64>>,
+    /// Addresses of the resilient locks that the run holds.
+    resilient: RefCell<Vec<u64>>,
     sockets: OnceCell<Box<Lent>>,
 }
 
@@ -205,6 +207,26 @@ impl Effects {
 
     pub(super) fn holds(&self, object: u64) -> bool {
         self.rare.get().is_some_and(|rare| rare.held.borrow().contains(&object))
+    }
+
+    pub(super) fn holds_resilient(&self, lock: u64) -> bool {
+        self.rare.get().is_some_and(|rare| rare.resilient.borrow().contains(&lock))
+    }
+
+    pub(super) fn hold_resilient(&self, lock: u64) {
+        self.rare().resilient.borrow_mut().push(lock);
+    }
+
+    /// Whether the run held that lock until now.
+    pub(super) fn give_resilient(&self, lock: u64) -> bool {
+        let Some(rare) = self.rare.get() else { return false };
+        let mut held = rare.resilient.borrow_mut();
+        let at = held.iter().rposition(|&known| known == lock);
+        at.map(|at| held.swap_remove(at)).is_some()
+    }
+
+    pub(super) fn take_resilient(&self) -> Vec<u64> {
+        self.rare.get().map(|rare| rare.resilient.take()).unwrap_or_default()
     }
 
     pub(super) fn take_held(&self) -> Vec<u64> {

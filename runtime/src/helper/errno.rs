@@ -15,5 +15,6 @@ pub(super) const EDEADLK: i64 = -35;
 pub(super) const EPROTO: i64 = -71;
 pub(super) const EOPNOTSUPP: i64 = -95;
 pub(super) const EAFNOSUPPORT: i64 = -97;
+pub(super) const ETIMEDOUT: i64 = -110;
 pub(super) const EALREADY: i64 = -114;
 pub(super) const ENOTSUPP: i64 = -524;

@@ -59,6 +59,7 @@ const LIVE: ArgKind = ArgKind::Object(ObjectArg::Live);
 const LIST_NODE: ArgKind = ArgKind::Object(ObjectArg::NewListNode);
 const NEW_TREE_NODE: ArgKind = ArgKind::Object(ObjectArg::NewTreeNode);
 const TREE_NODE: ArgKind = ArgKind::Object(ObjectArg::TreeNode);
+const LOCK: ArgKind = ArgKind::Object(ObjectArg::Lock);
 const COLLECTION: ArgKind = ArgKind::Object(ObjectArg::Collection);
 
 kfuncs! {
@@ -112,6 +113,10 @@ kfuncs! {
     bpf_rbtree_root(COLLECTION) => tree_root;
     bpf_rbtree_left(COLLECTION, TREE_NODE) => tree_left;
     bpf_rbtree_right(COLLECTION, TREE_NODE) => tree_right;
+    bpf_res_spin_lock(LOCK) => res_lock;
+    bpf_res_spin_unlock(LOCK) => res_unlock;
+    bpf_res_spin_lock_irqsave(LOCK, NEW) => res_lock_irq;
+    bpf_res_spin_unlock_irqrestore(LOCK, OLD) => res_unlock_irq;
     bpf_iter_bits_new(BITS_NEW, ANY, ANY) => iter_bits_new;
     bpf_iter_bits_next(BITS_OLD) => iter_bits_next;
     bpf_iter_bits_destroy(BITS_OLD) => iter_bits_destroy;

@@ -201,6 +201,7 @@ pub(super) fn fits(cx: &ExecContext<'_>, kind: ObjectArg, value: u64) -> bool {
         ObjectArg::TreeNode => node(SpecialKind::RbNode, TREE_NODE),
         ObjectArg::Collection => is_own_word(cx.maps, value, heap::COLLECTION),
         ObjectArg::Field => is_own_word(cx.maps, value, 8),
+        ObjectArg::Lock => is_own_word(cx.maps, value, 4),
     }
 }
 
@@ -209,5 +210,5 @@ pub(super) fn fits(cx: &ExecContext<'_>, kind: ObjectArg, value: u64) -> bool {
 fn is_own_word(maps: &[Box<MapHandle>], address: u64, len: u64) -> bool {
     let in_map = || maps.iter().any(|handle| handle.map.contains(address, len));
     let in_object = || heap().is_some_and(|heap| heap.object(address, len).is_some());
-    address.is_multiple_of(8) && (in_object() || in_map())
+    address.is_multiple_of(len.min(8)) && (in_object() || in_map())
 }

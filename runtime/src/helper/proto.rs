@@ -104,6 +104,8 @@ pub enum ObjectArg {
     Collection,
     /// A kptr.
     Field,
+    /// A resilient lock.
+    Lock,
 }
 
 /// What a helper does to a dynptr argument.

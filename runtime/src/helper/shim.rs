@@ -167,10 +167,11 @@ impl<'a> Args<'a> {
         unsafe { self.bytes(number, size) }
     }
 
-    /// The word of a spin lock in a map value.
+    /// The word of a spin lock in a map value or an object.
     unsafe fn lock_word(&self, number: usize) -> &'a AtomicU32 {
         let at: *mut u32 = std::ptr::with_exposed_provenance_mut(self.register(number) as usize);
-        // SAFETY: INV-8, INV-3: a lock argument is an aligned word of a map value, which the program keeps alive.
+        // SAFETY: INV-8, INV-3, INV-16: a lock is an aligned word of a map value, which the program keeps alive, or of an
+        // object.
         unsafe { AtomicU32::from_ptr(at) }
     }
 
@@ -396,6 +397,10 @@ shims! {
     tree_left = objects::tree_left[anchor(1), u64(2)];
     tree_right = objects::tree_right[anchor(1), u64(2)];
     percpu_object_new = objects::percpu_new[u64(1)];
+    res_lock = lock::try_lock[lock_word(1)];
+    res_unlock = lock::resilient_unlock[lock_word(1)];
+    res_lock_irq = lock::try_lock_irq[lock_word(1), fixed_out(2, 8)];
+    res_unlock_irq = lock::resilient_unlock_irq[lock_word(1), fixed_out(2, 8)];
     iter_bits_new = bits::new[fixed_out(1, 16), u64(2), u32(3)];
     iter_bits_next = bits::next[fixed_out(1, 16)];
     iter_bits_destroy = bits::destroy[fixed_out(1, 16)];

@@ -278,13 +278,7 @@ impl Verifier<'_> {
                     if self.tables.slot_of(map).is_some() {
                         call.fact.constant_key = call.constant_key.and_then(|key| u32::try_from(key).ok());
                     }
-                    if self
-                        .tables
-                        .map(map)
-                        .fields
-                        .iter()
-                        .any(|field| matches!(field.kind, beelift_runtime::map::SpecialKind::SpinLock))
-                    {
+                    if self.may_hold_lock(&value) {
                         value.id = self.fresh_id();
                     }
                 }

@@ -7,6 +7,14 @@ struct bpf_iter_bits {
 	__u64 opaque[2];
 } __attribute__((aligned(8)));
 
+struct bpf_res_spin_lock {
+	__u32 val;
+};
+int bpf_res_spin_lock(struct bpf_res_spin_lock *lock) __ksym;
+void bpf_res_spin_unlock(struct bpf_res_spin_lock *lock) __ksym;
+int bpf_res_spin_lock_irqsave(struct bpf_res_spin_lock *lock, unsigned long *flags) __ksym;
+void bpf_res_spin_unlock_irqrestore(struct bpf_res_spin_lock *lock, unsigned long *flags) __ksym;
+
 struct cpumask {
 	unsigned long bits[4];
 };
@@ -168,6 +176,54 @@ SEC("tc") int parts(struct __sk_buff *ctx)
 			value->number = 0;
 		}
 	}
+	return result;
+}
+
+struct guarded {
+	struct bpf_res_spin_lock lock;
+	__u32 turns;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, __u32);
+	__type(value, struct guarded);
+	__uint(max_entries, 2);
+} guarded SEC(".maps");
+
+// A lock that says no instead of waiting for itself.
+SEC("tc") int resilient(struct __sk_buff *ctx)
+{
+	struct guarded *one, *same, *other;
+	__u32 key = 0, next = 1;
+	unsigned long flags;
+	int error, result = 0;
+
+	one = bpf_map_lookup_elem(&guarded, &key);
+	same = bpf_map_lookup_elem(&guarded, &key);
+	other = bpf_map_lookup_elem(&guarded, &next);
+	if (!one || !same || !other)
+		return 1;
+	if (bpf_res_spin_lock(&one->lock))
+		return 2;
+	one->turns += 1;
+	error = bpf_res_spin_lock(&same->lock);
+	if (!error) {
+		bpf_res_spin_unlock(&same->lock);
+		bpf_res_spin_unlock(&one->lock);
+		return 3;
+	}
+	result = -error;
+	if (!bpf_res_spin_lock_irqsave(&other->lock, &flags)) {
+		other->turns += 2;
+		result = result * 100 + other->turns;
+		bpf_res_spin_unlock_irqrestore(&other->lock, &flags);
+	}
+	bpf_res_spin_unlock(&one->lock);
+	if (bpf_res_spin_lock(&same->lock))
+		return 4;
+	result = result * 100 + same->turns;
+	bpf_res_spin_unlock(&same->lock);
 	return result;
 }
 
