@@ -18,6 +18,7 @@ use crate::elf::{MapEntry, Object};
 use crate::interp::InterpProgram;
 use crate::isa::MapSlot;
 use crate::link::{self, LinkOptions, Program};
+use crate::verify::facts::{AccessFact, Region};
 use crate::verify::{self, Failure, Verified};
 
 /// Loaded programs and the maps they share.
@@ -492,7 +493,13 @@ fn put(
 
 /// The checked reference engine over a program that was verified.
 fn interpreted_proven_by(verified: &Verified, maps: &Arc<[Box<RuntimeHandle>]>) -> Result<Body, Error> {
-    let asked = Arc::new(verified.facts().obligations());
+    let facts = verified.facts();
+    let of_kernel = |fact: &Option<AccessFact>| fact.is_some_and(|fact| fact.region == Region::Object);
+    if let Some(at) = facts.access.iter().position(of_kernel) {
+        let what = format!("instruction {at}: access to a kernel object");
+        return Err(Error::Unsupported { program: verified.program().name.clone(), what });
+    }
+    let asked = Arc::new(facts.obligations());
     Ok(Body::Interp(interpreted(verified.program(), maps)?.with_obligations(asked)))
 }
 

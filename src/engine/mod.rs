@@ -30,7 +30,7 @@ pub use error::Error;
 pub use fill::{Content, Fill};
 pub use maps::{Contents, Element, MapHandle};
 pub use program::{Backend, Loaded, Runner};
-pub use record::{Input, Record};
+pub use record::{Input, Record, has_context};
 pub use typed::TypedMap;
 
 use crate::link::{HostInterface, LinkOptions};

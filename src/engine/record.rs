@@ -58,8 +58,18 @@ pub(super) fn on_input<A: Action>(
 
 /// Whether the context is a `__sk_buff`.
 const fn sees_skb(program_type: ProgramType) -> bool {
-    use ProgramType::{CgroupSkb, LwtIn, LwtOut, LwtXmit, SchedAct, SchedCls, SocketFilter};
-    matches!(program_type, SocketFilter | SchedCls | SchedAct | CgroupSkb | LwtIn | LwtOut | LwtXmit)
+    use ProgramType::{CgroupSkb, LwtIn, LwtOut, LwtSeg6local, LwtXmit, SchedAct, SchedCls, SocketFilter};
+    let layer_three = matches!(program_type, SocketFilter | CgroupSkb);
+    layer_three || matches!(program_type, SchedCls | SchedAct | LwtIn | LwtOut | LwtXmit | LwtSeg6local)
+}
+
+/// Whether there is a context in user space for programs of the type.
+#[must_use]
+pub fn has_context(program_type: ProgramType) -> bool {
+    let plain = || RawContext::new(program_type, &[]).is_ok_and(|context| context.accepts(program_type, 0));
+    matches!(program_type, ProgramType::Xdp | ProgramType::Memory | ProgramType::Host)
+        || sees_skb(program_type)
+        || plain()
 }
 
 fn packet_of(bytes: &[u8]) -> Result<Packet, Error> {

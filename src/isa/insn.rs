@@ -8,7 +8,30 @@ use super::InsnId;
 
 /// A register, r0 to r10. `decode` guarantees the range.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(try_from = "u8", into = "u8")
+)]
 pub struct Reg(u8);
+
+impl From<Reg> for u8 {
+    fn from(reg: Reg) -> Self {
+        reg.0
+    }
+}
+
+/// There is no register of that number.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("there is no register r{0}")]
+pub struct NoSuchRegister(pub u8);
+
+impl TryFrom<u8> for Reg {
+    type Error = NoSuchRegister;
+    fn try_from(number: u8) -> Result<Self, NoSuchRegister> {
+        Self::new(number).ok_or(NoSuchRegister(number))
+    }
+}
 
 impl Reg {
     /// Return value of calls and of the program.
@@ -309,10 +332,12 @@ pub enum AddrSpace {
 
 /// Index of a map in [`Program::maps`](crate::link::Program::maps).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct MapSlot(pub u32);
 
 /// Index of a kfunc in [`Program::kfuncs`](crate::link::Program::kfuncs).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct KfuncSlot(pub u32);
 
 /// Index of a kernel symbol in [`Program::ksyms`](crate::link::Program::ksyms).
@@ -343,6 +368,7 @@ pub enum Const64 {
 
 /// What a call calls.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Callee {
     /// A helper by number (src 0).
     Helper(u32),

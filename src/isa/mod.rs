@@ -85,6 +85,7 @@ pub struct Pc(pub u32);
 
 /// Index of a decoded instruction.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct InsnId(pub u32);
 
 impl InsnId {

@@ -17,6 +17,7 @@ use beelift_runtime::ctx::ProgramType;
 
 /// Memory that an access reaches, on every path.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Region {
     /// The program's context: the access is at this constant UAPI offset.
     Context {
@@ -50,6 +51,7 @@ pub enum Region {
 
 /// A fact about one load, store or atomic.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct AccessFact {
     /// Where it goes.
     pub region: Region,
@@ -59,6 +61,7 @@ pub struct AccessFact {
 
 /// Bounds and known bits of a 64-bit value: `umin..=umax`, `smin..=smax`; `value & !mask == bits`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct ValueFact {
     /// Unsigned minimum.
     pub umin: u64,
@@ -92,6 +95,7 @@ impl ValueFact {
 
 /// Which way a conditional branch goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum BranchFact {
     /// Both ways.
     Both,
@@ -103,6 +107,7 @@ pub enum BranchFact {
 
 /// A fact about one helper call.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct CallFact {
     /// The map argument, if it is the same one on every path.
     pub map: Option<MapSlot>,
@@ -124,6 +129,7 @@ pub struct CallFact {
 
 /// How a loop ends whose turns the verifier did not walk one by one.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum LoopEnd {
     /// By proof: this instruction moves a counter in one direction by a constant, without wrapping around, at most
     /// that often in a row.
@@ -139,6 +145,7 @@ pub enum LoopEnd {
 
 /// A loop whose turns were not walked one by one.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct LoopFact {
     /// Its first instruction.
     pub at: InsnId,
@@ -155,8 +162,10 @@ pub struct Obligations {
     pub blank_result: Vec<bool>,
 }
 
-/// Proofs about a program, indexed by [`InsnId`].
-#[derive(Clone, Debug, Default)]
+/// Proofs about a program, indexed by [`InsnId`]. Plain data: with the cargo feature `serde` it can be written and read,
+/// but nothing that was read becomes a [`Verified`](super::Verified) program.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Facts {
     /// Whether any path reaches it.
     pub reachable: Vec<bool>,

@@ -333,6 +333,18 @@ fn dump_shows_every_stage() {
 }
 
 #[test]
+fn facts_are_data() {
+    use beelift::verify::{Facts, Options, verify};
+    let json = beelift(&["dump", FIREWALL, "--stage", "facts", "--json"]).status(0).json();
+    let read: Facts = serde_json::from_value(json["programs"][0]["facts"].clone()).expect("facts");
+    let object = beelift::Object::parse(&std::fs::read(FIREWALL).expect("the example")).expect("an object");
+    let program = beelift::link::link(&object, "firewall", &Default::default()).expect("a program");
+    assert!(read == *verify(program, &Options::default()).expect("accepted").facts());
+    let wrong = serde_json::from_str::<beelift::isa::Reg>("11").expect_err("ten is the last");
+    assert!(wrong.to_string().contains("no register r11"), "{wrong}");
+}
+
+#[test]
 fn dump_of_a_rejected_program_is_its_rejection() {
     let file = Scratch::new("dump.s", "exit\n");
     beelift(&["dump", file.path(), "--type", "xdp"]).status(0).prints("exit");

@@ -3,11 +3,12 @@
 use std::fmt::Write;
 use std::path::Path;
 
+use beelift::ProgramType;
+use beelift::engine::has_context;
 use beelift::isa::{AluOp, AtomicOp, CmpOp};
 use beelift::runtime::helper::{self, HelperFlags};
 use beelift::runtime::map;
 use beelift::runtime::{MapDef, MapKind};
-use beelift::{Context, Packet, ProgramType, RawContext, SkbContext};
 
 /// Compares a document with what the tables say today.
 fn current(path: &str, made: &str) {
@@ -55,15 +56,6 @@ fn the_list_of_helpers_is_current() {
         writeln!(text, "| {} | `{kind}` | {here} |", kind.id()).expect("a string");
     }
     current("docs/helpers.md", &text);
-}
-
-/// Whether programs of this type run in user space.
-fn has_context(kind: ProgramType) -> bool {
-    let mut packet = Packet::new(64).expect("memory");
-    let raw = RawContext::new(kind, &[]).expect("memory");
-    matches!(kind, ProgramType::Xdp | ProgramType::Memory | ProgramType::Host)
-        || SkbContext::new(&mut packet, kind).accepts(kind, 0)
-        || raw.accepts(kind, 0)
 }
 
 /// Whether user space makes maps of this type: tried, with the sizes that the type asks for.

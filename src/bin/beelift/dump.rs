@@ -24,10 +24,15 @@ pub(crate) fn dump(args: &args::Dump, as_json: bool) -> Result<ExitCode, Failure
     let mut programs = Vec::new();
     for name in opened.chosen()? {
         let (program, _) = opened.link(&name)?;
+        let facts = if as_json && args.stage == Stage::Facts { Some(facts(args, &program)?) } else { None };
         let lines = lines(args, program)?;
         if as_json {
-            programs
-                .push(json!({ "program": name, "lines": lines.iter().map(Line::json).collect::<Vec<_>>() }));
+            let lines: Vec<Value> = lines.iter().map(Line::json).collect();
+            let mut object = json!({ "program": name, "lines": lines });
+            if let Some(facts) = facts {
+                object["facts"] = facts;
+            }
+            programs.push(object);
         } else {
             lines.iter().for_each(Line::print);
         }
@@ -68,6 +73,13 @@ impl Line {
             Self::Code(text, pc) => json!({ "text": text, "pc": pc }),
         }
     }
+}
+
+/// What was proven, column by column, as the library keeps it.
+fn facts(args: &args::Dump, program: &Program) -> Result<Value, Failure> {
+    let options = Options::with_policy(crate::verify::policy(args.policy));
+    let verified = verified(program.clone(), &options)?;
+    Ok(serde_json::to_value(verified.facts()).expect("facts are plain data"))
 }
 
 fn lines(args: &args::Dump, program: Program) -> Result<Vec<Line>, Failure> {

@@ -6,15 +6,12 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 
 use beelift::codegen::Target;
-use beelift::isa::Slot;
+use beelift::engine::has_context;
 use beelift::kernel::probe::{self, Features, Helpers, Support};
-use beelift::link::Program;
 use beelift::runtime::ctx::ProgramType;
 use beelift::runtime::helper::{self, Helper};
 use beelift::runtime::map::{self, CreateError, MapDef, MapFlags, MapKind};
 use beelift::runtime::privilege::Capabilities;
-
-use beelift::verify::{self, Options};
 
 use crate::failure::Failure;
 use crate::output::{self, out};
@@ -191,12 +188,9 @@ fn word(support: Support) -> String {
     }
 }
 
-/// Whether user space can run programs of a type: found by verifying the smallest one.
+/// Whether user space can run programs of a type.
 fn in_user_space(kind: ProgramType) -> bool {
-    let smallest = [Slot::new(0xb7, 0, 0, 0, 0), Slot::new(0x95, 0, 0, 0, 0)];
-    let program = Program::from_slots(kind, &smallest, Vec::new().into());
-    !kind.info().kernel_only
-        && program.is_ok_and(|program| verify::verify(program, &Options::default()).is_ok())
+    !kind.info().kernel_only && has_context(kind)
 }
 
 /// Whether user space has a map type: found by making the smallest one.

@@ -407,6 +407,16 @@ fn what_user_space_lacks_is_named_or_runs_in_the_kernel() {
     let file = Scratch::new("lacking.s", source);
     let args = ["run", file.path(), "--type", "xdp", "--packet", ARP];
     beelift(&[&args[..], &["--engine", "jit"]].concat()).status(5).says("sockmap");
+    // Fields of the kernel's own structures.
+    let source =
+        ".map table array key=4 value=4 entries=4\nr1 = map[table] ll\nr0 = *(u32 *)(r1 +0)\nr0 = 2\nexit\n";
+    let reads = Scratch::new("reads.s", source);
+    if require::kernel("the layout of the kernel's structures") {
+        for engine in ["interpreter", "jit"] {
+            let args = ["run", reads.path(), "--type", "xdp", "--packet", ARP, "--engine", engine];
+            beelift(&args).status(5).says("a kernel object");
+        }
+    }
     // And a program type without contexts here.
     let args_of_type = ["run", PASS, "--packet", ARP, "--engine", "jit", "--type"];
     beelift(&[&args_of_type[..], &["sk_msg"]].concat()).status(5).says("contexts of type sk_msg");
