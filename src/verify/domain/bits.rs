@@ -36,10 +36,11 @@ impl<const N: u32> Tnum<N> {
             return Self::known(a.wrapping_mul(b));
         }
         // Of any number times another, all that is known are the zeroes that the other ends in.
-        for (any, by) in [(self, other), (other, self)] {
-            if any.mask() == Self::unknown().mask() {
-                return Self::new(0, !low_mask(by.possible().trailing_zeros()));
-            }
+        let zeroes = |any: Self, by: Self| {
+            any.is_unknown().then(|| Self::new(0, !low_mask(by.possible().trailing_zeros())))
+        };
+        if let Some(product) = zeroes(self, other).or_else(|| zeroes(other, self)) {
+            return product;
         }
         let product = self.long_multiply(other);
         product.meet(other.long_multiply(self)).unwrap_or(product)
@@ -51,10 +52,15 @@ impl<const N: u32> Tnum<N> {
         while left != 0 {
             let place = left.trailing_zeros();
             left &= left - 1;
-            let with = sum.add(other.shl(place));
-            sum = if self.mask() >> place & 1 == 1 { sum.join(with) } else { with };
+            sum = self.multiply_step(other, sum, place);
         }
         sum
+    }
+    /// What is added for the bit of `self` at `place`, which may be one.
+    #[inline(always)]
+    pub(super) const fn multiply_step(self, other: Self, sum: Self, place: u32) -> Self {
+        let with = sum.add(other.shl(place));
+        if self.mask() >> place & 1 == 1 { sum.join(with) } else { with }
     }
     /// `count < N`
     pub(super) const fn shl(self, count: u32) -> Self {

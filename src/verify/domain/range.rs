@@ -209,11 +209,12 @@ fn max_or(a: Span, b: Span, varies: u64) -> u64 {
     while candidates != 0 {
         let bit = highest_bit(candidates);
         candidates ^= bit;
-        for (giving, other) in [(a, b.hi), (b, a.hi)] {
-            let lowered = (giving.hi - bit) | (bit - 1);
-            if lowered >= giving.lo {
-                return lowered | other;
-            }
+        let lowered = |s: Span| (s.hi - bit) | (bit - 1);
+        if lowered(a) >= a.lo {
+            return lowered(a) | b.hi;
+        }
+        if lowered(b) >= b.lo {
+            return a.hi | lowered(b);
         }
     }
     a.hi | b.hi

@@ -55,7 +55,7 @@ pub(super) const fn is_block<const N: u32, const H: u32>(
 }
 
 /// The known bits of the numbers in a range.
-fn hull<const N: u32>(range: Circular<N>) -> Tnum<N> {
+pub(super) fn hull<const N: u32>(range: Circular<N>) -> Tnum<N> {
     let bits = |span: Span| Tnum::from_range(span.lo, span.hi);
     if range.negative.is_empty() {
         return bits(range.positive);
@@ -67,7 +67,7 @@ fn hull<const N: u32>(range: Circular<N>) -> Tnum<N> {
 }
 
 /// The range with each bound moved inwards to a number of those bits.
-fn within_bits<const H: u32>(range: Circular<H>, bits: Tnum<H>) -> Option<Circular<H>> {
+pub(super) fn within_bits<const H: u32>(range: Circular<H>, bits: Tnum<H>) -> Option<Circular<H>> {
     if bits.is_unknown() {
         return Some(range);
     }
@@ -106,7 +106,11 @@ fn within<const N: u32, const H: u32>(
 
 /// The smallest number from `bound` on with those bits and such a low half. The bounds of `low` are numbers
 /// of the low bits already.
-fn at_least<const N: u32, const H: u32>(bits: Tnum<N>, low: Circular<H>, bound: u64) -> Option<u64> {
+pub(super) fn at_least<const N: u32, const H: u32>(
+    bits: Tnum<N>,
+    low: Circular<H>,
+    bound: u64,
+) -> Option<u64> {
     if bits.contains(bound) && low.contains(bound & low_mask(H)) {
         return Some(bound);
     }
@@ -117,10 +121,14 @@ fn at_least<const N: u32, const H: u32>(bits: Tnum<N>, low: Circular<H>, bound: 
     }
     let high = number & !low_mask(H);
     let low_bits: Tnum<H> = bits.truncate();
-    for span in low.spans().filter(|span| half <= span.hi) {
-        if let Some(next) = low_bits.at_least(half.max(span.lo)).filter(|next| *next <= span.hi) {
-            return Some(high | next);
+    let next_in = |span: Span| {
+        if span.is_empty() || half > span.hi {
+            return None;
         }
+        low_bits.at_least(half.max(span.lo)).filter(|next| *next <= span.hi)
+    };
+    if let Some(next) = next_in(low.positive).or_else(|| next_in(low.negative)) {
+        return Some(high | next);
     }
     // Nothing left under this upper half: the smallest low half under the next one.
     let next_high = (high | low_mask(H)).checked_add(1)?;
@@ -129,7 +137,11 @@ fn at_least<const N: u32, const H: u32>(bits: Tnum<N>, low: Circular<H>, bound: 
 }
 
 /// The largest number up to `bound` with those bits and such a low half.
-fn at_most<const N: u32, const H: u32>(bits: Tnum<N>, low: Circular<H>, bound: u64) -> Option<u64> {
+pub(super) fn at_most<const N: u32, const H: u32>(
+    bits: Tnum<N>,
+    low: Circular<H>,
+    bound: u64,
+) -> Option<u64> {
     if bits.contains(bound) && low.contains(bound & low_mask(H)) {
         return Some(bound);
     }

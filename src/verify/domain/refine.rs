@@ -82,7 +82,7 @@ pub fn decide<const N: u32, const H: u32>(
 }
 
 /// What the bounds alone say of a comparison.
-enum Decided {
+pub(super) enum Decided {
     /// It always comes out like that.
     Way(bool),
     /// Bounds are members, and there are pairs of them for both ways.
@@ -92,7 +92,7 @@ enum Decided {
 }
 
 /// `apart`: one is a number that the other cannot be.
-fn by_bounds<const N: u32>(op: CmpOp, a: Word<N>, b: Word<N>, apart: bool) -> Decided {
+pub(super) fn by_bounds<const N: u32>(op: CmpOp, a: Word<N>, b: Word<N>, apart: bool) -> Decided {
     let equal = |equal: bool| match (a.tnum.constant(), b.tnum.constant()) {
         (Some(x), Some(y)) => Decided::Way((x == y) == equal),
         (Some(_), None) | (None, Some(_)) if apart => Decided::Way(!equal),
@@ -140,7 +140,7 @@ fn less<T: Ord>(a: (T, T), b: (T, T)) -> Decided {
 
 /// What holds between two operands after a branch.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Relation {
+pub(super) enum Relation {
     Equal,
     Different,
     CommonBit,
@@ -152,13 +152,13 @@ enum Relation {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Order {
+pub(super) enum Order {
     Unsigned,
     Signed,
 }
 
 impl Relation {
-    const fn of(op: CmpOp, taken: bool) -> Self {
+    pub(super) const fn of(op: CmpOp, taken: bool) -> Self {
         let (holds, fails) = match op {
             CmpOp::Eq => (Self::Equal, Self::Different),
             CmpOp::Ne => (Self::Different, Self::Equal),
@@ -176,7 +176,7 @@ impl Relation {
     }
 
     /// The parts of both operands that have a partner in the other.
-    fn narrow<const N: u32>(self, a: Word<N>, b: Word<N>) -> Option<(Word<N>, Word<N>)> {
+    pub(super) fn narrow<const N: u32>(self, a: Word<N>, b: Word<N>) -> Option<(Word<N>, Word<N>)> {
         match self {
             Self::Equal => {
                 let both = Word { tnum: a.tnum.meet(b.tnum)?, range: a.range.meet(b.range)? };

@@ -53,7 +53,7 @@ impl<const N: u32, const H: u32> ScalarOf<N, H> {
     pub const fn known(value: u64) -> Self {
         Self::of(Tnum::known(value), Circular::known(value), Circular::known(value))
     }
-    const fn of(tnum: Tnum<N>, wide: Circular<N>, low: Circular<H>) -> Self {
+    pub(super) const fn of(tnum: Tnum<N>, wide: Circular<N>, low: Circular<H>) -> Self {
         Self { tnum, wide, low: Packed::new(low) }
     }
     /// The numbers with the bits of `first` above those of `mask`, which is one of low bits.
