@@ -1,9 +1,10 @@
 //! What proofs take beside the kernel's own: microseconds, processed instructions, memory.
 //!
-//! `cargo bench --bench verify [-- --rounds N] [--large] [OBJECT ...]`: over the workloads and the example objects, or
+//! `cargo bench --bench verify [-- --rounds N] [--only WORD] [--large] [OBJECT ...]`: over the workloads and the example objects, or
 //! over the programs of the objects named; with `--large` over generated programs of up to a million processed
 //! instructions. Times are of the thread's clock: the machine is shared. The kernel's time is what its verifier says of
-//! itself in the same round, or the thread's time of the whole load if that is less. A proof's memory is the growth of the process's peak, measured in a process of its own.
+//! itself in the same round, or the thread's time of the whole load if that is less. A proof's memory is what the verifier
+//! counts of it; with `--large` the growth of the process's peak as well, measured in a process of its own.
 #![forbid(unsafe_code)]
 
 #[path = "../src/bin/beelift/machine.rs"]
@@ -29,12 +30,13 @@ use support::{Result, with_buffer, workloads};
 
 fn main() -> Result<()> {
     let mut rounds = 11_usize;
-    let (mut large, mut objects) = (false, Vec::new());
+    let (mut large, mut objects, mut only) = (false, Vec::new(), String::new());
     let mut args = std::env::args().skip(1).filter(|arg| arg != "--bench");
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "--rounds" => rounds = args.next().ok_or("--rounds needs a number")?.parse()?,
             "--large" => large = true,
+            "--only" => only = args.next().ok_or("--only needs a word")?,
             "--memory" => return memory_of(&args.next().ok_or("--memory needs a name")?),
             _ => objects.push(arg),
         }
@@ -43,8 +45,18 @@ fn main() -> Result<()> {
         println!("{line}");
     }
     println!(
-        "{:44} {:>7} {:>9} {:>7} {:>10} {:>10} {:>6} {:>7} {:>9} {:>8}",
-        "program", "insns", "processed", "states", "us", "kernel us", "ratio", "M/s", "kernel's", "KiB"
+        "{:44} {:>7} {:>9} {:>7} {:>10} {:>10} {:>6} {:>7} {:>9} {:>8} {:>8}",
+        "program",
+        "insns",
+        "processed",
+        "states",
+        "us",
+        "kernel us",
+        "ratio",
+        "M/s",
+        "kernel's",
+        "KiB",
+        "peak KiB"
     );
     let mut totals = Totals::default();
     let subjects = match (large, objects.is_empty()) {
@@ -52,7 +64,7 @@ fn main() -> Result<()> {
         (false, true) => small()?,
         (false, false) => of_objects(&objects)?,
     };
-    for (name, program) in subjects {
+    for (name, program) in subjects.into_iter().filter(|subject| subject.0.contains(&only)) {
         measure(&name, &program, if large { rounds.min(3) } else { rounds }, large, &mut totals)?;
     }
     totals.print();
@@ -184,6 +196,10 @@ struct Totals {
     ours_of_those: f64,
     faster: u32,
     compared: u32,
+    /// Proofs of less than a millisecond.
+    quick: u32,
+    /// Bytes of the largest proof.
+    memory: u64,
 }
 
 impl Totals {
@@ -195,6 +211,7 @@ impl Totals {
             self.micros,
             self.processed as f64 / self.micros
         );
+        println!("{} take less than a millisecond; the largest {} KiB", self.quick, self.memory >> 10);
         if self.compared > 0 {
             println!(
                 "{} the kernel takes too: {:.0} us, the kernel {:.0} us ({:.2} M/s); ratio {:.2}, {} no slower",
@@ -241,6 +258,8 @@ fn measure(name: &str, program: &Program, rounds: usize, large: bool, totals: &m
     totals.programs += 1;
     totals.processed += statistics.processed;
     totals.micros += ours;
+    totals.quick += u32::from(ours < 1000.0);
+    totals.memory = totals.memory.max(statistics.memory);
     let rate = statistics.processed as f64 / ours;
     print!(
         "{name:44} {:7} {:9} {:7} {ours:10.1}",
@@ -259,6 +278,7 @@ fn measure(name: &str, program: &Program, rounds: usize, large: bool, totals: &m
         totals.kernel_processed += kernel_processed;
         totals.faster += u32::from(ours <= kernel);
     }
+    print!(" {:8}", statistics.memory >> 10);
     if large {
         print!(" {:>8}", memory()?);
     }

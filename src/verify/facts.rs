@@ -209,7 +209,7 @@ impl Facts {
     }
 }
 
-/// Puts the facts together after acceptance.
+/// Puts the facts together after acceptance; ranges of functions that take more than that many bytes are left out.
 pub(crate) fn build(
     program: &Program,
     structure: &Structure,
@@ -218,7 +218,7 @@ pub(crate) fn build(
     options: &Options,
 ) -> Facts {
     let subs = program.subprograms.len();
-    let found = super::fixpoint::solve(program, structure, liveness, observed);
+    let found = super::fixpoint::solve(program, structure, liveness, observed, options.limits.memory);
     let endings = ranking::settle(program, observed, &found.lhs, options.limits.turns);
     Facts {
         reachable: std::mem::take(&mut observed.reachable),

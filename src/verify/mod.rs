@@ -60,6 +60,8 @@ pub struct Statistics {
     pub states: u64,
     /// Most states kept at one time.
     pub peak_states: u64,
+    /// Bytes that states and steps took at one time, at most.
+    pub memory: u64,
     /// Wall time in microseconds.
     pub micros: u64,
 }
@@ -131,7 +133,9 @@ fn verify_with(
     let options = &Options { limits: options.limits.clamped(), ..*options };
     structure::complete_subprograms(&mut program);
     let mut observed = Observed::new(&program);
-    let facts = prove(&program, options, &mut observed, log)?;
+    // Beyond what a clock can say there is no limit.
+    let deadline = start.checked_add(options.limits.time);
+    let facts = prove(&program, options, &mut observed, log, deadline)?;
     let mut statistics = observed.statistics;
     statistics.micros = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
     Ok(Verified { program, facts, statistics })
@@ -142,6 +146,7 @@ fn prove(
     options: &Options,
     observed: &mut Observed,
     mut log: Option<&mut dyn Log>,
+    deadline: Option<Instant>,
 ) -> Result<Facts, Failure> {
     let limit = options.limits.subprograms;
     if program.subprograms.len() as u64 > u64::from(limit) {
@@ -183,7 +188,8 @@ fn prove(
             || structure.calls[sub].iter().any(|edge| tables.sleeps[edge.callee]);
     }
     let tables = tables;
-    let inputs = Inputs { program, options, structure: &structure, liveness: &liveness, tables: &tables };
+    let inputs =
+        Inputs { program, options, structure: &structure, liveness: &liveness, tables: &tables, deadline };
     explore_function(inputs, observed, again(&mut log), 0)?;
     if let Some(callback) = program.exception_callback {
         check_exception_callback(program, &tables, callback)
@@ -297,6 +303,7 @@ struct Inputs<'a> {
     structure: &'a Structure,
     liveness: &'a Liveness,
     tables: &'a Tables<'a>,
+    deadline: Option<Instant>,
 }
 
 fn explore_function(
@@ -344,8 +351,9 @@ fn at_entry<'a>(
     log: Option<&'a mut dyn Log>,
     sub: usize,
 ) -> Verifier<'a> {
-    let Inputs { program, options, structure, liveness, tables } = inputs;
+    let Inputs { program, options, structure, liveness, tables, deadline } = inputs;
     let mut verifier = Verifier::new(program, options, structure, liveness, tables, observed, sub);
+    verifier.deadline = deadline;
     verifier.log = log;
     if sub == 0 {
         start(&mut verifier);

@@ -87,10 +87,12 @@ impl Observed {
     }
 
     /// A branch went that way.
+    #[inline]
     pub(crate) fn edge(&mut self, at: InsnId, taken: bool) {
         self.edges[at.index()][usize::from(taken)] = true;
     }
     /// Whether a branch ever went that way.
+    #[inline]
     pub(crate) fn edge_seen(&self, at: InsnId, taken: bool) -> bool {
         self.edges[at.index()][usize::from(taken)]
     }

@@ -1,6 +1,8 @@
 //! Policies and limits: data that the checks read.
 #![forbid(unsafe_code)]
 
+use std::time::Duration;
+
 use beelift_runtime::cpu::possible;
 
 /// Which programs are good enough.
@@ -80,10 +82,12 @@ pub struct Limits {
     pub stack: u32,
     /// Subprograms.
     pub subprograms: u32,
-    /// Bytes of memory for remembered states (estimate).
+    /// Bytes of memory for states (remembered ones, waiting ones) and for the steps that led to them.
     pub memory: u64,
     /// Turns of a loop that a counter bounds. A loop that may take more burns fuel, as one without a counter.
     pub turns: u64,
+    /// Time on the clock. The other limits end a proof long before on any machine that is not overloaded.
+    pub time: Duration,
 }
 
 impl Limits {
@@ -108,6 +112,7 @@ impl Default for Limits {
             subprograms: 256,
             memory: 2 << 30,
             turns: 1 << 32,
+            time: Duration::from_secs(60),
         }
     }
 }

@@ -22,10 +22,12 @@ pub(crate) struct Marks {
 
 impl Marks {
     /// Whether all of `other` is in it.
+    #[inline]
     const fn covers(self, other: Self) -> bool {
         other.registers & !self.registers == 0 && other.slots & !self.slots == 0
     }
     /// No scalar.
+    #[inline]
     pub(crate) const fn is_empty(self) -> bool {
         self.registers == 0 && self.slots == 0
     }
@@ -61,6 +63,7 @@ pub(crate) enum Note {
 
 impl Note {
     /// In one word: the kind in the low bits, what it says above.
+    #[inline]
     const fn pack(self) -> u32 {
         match self {
             Self::Plain => 0,
@@ -72,6 +75,7 @@ impl Note {
             Self::Links(index) => 6 | index << 3,
         }
     }
+    #[inline]
     const fn unpack(word: u32) -> Self {
         match word & 7 {
             0 => Self::Plain,
@@ -95,6 +99,9 @@ struct Step {
     note: u32,
 }
 
+/// Allocations come in multiples of this many bytes.
+const SHARE: usize = 16;
+
 /// Steps from one that remembers what was followed to the next.
 const SPACING: usize = 8;
 
@@ -103,6 +110,7 @@ const SPACING: usize = 8;
 pub(crate) struct Trace {
     steps: Vec<Step>,
     links: Vec<Box<[Place]>>,
+    link_bytes: usize,
     /// For each step whose index is a multiple of `SPACING`: what earlier walks looked for from there on, when it
     /// was in the running frame only. A later walk for the same ends there.
     followed: Vec<Marks>,
@@ -110,6 +118,7 @@ pub(crate) struct Trace {
 
 impl Trace {
     /// Adds a step after `previous`.
+    #[inline]
     pub(crate) fn push(&mut self, previous: u32, insn: InsnId, state: u32) -> u32 {
         let index = self.steps.len();
         if index.is_multiple_of(SPACING) {
@@ -120,15 +129,19 @@ impl Trace {
     }
     /// Memory in use.
     pub(crate) fn bytes(&self) -> u64 {
-        (self.steps.len() * size_of::<Step>() + self.followed.len() * size_of::<Marks>()) as u64
+        let lists = self.links.capacity() * size_of::<Box<[Place]>>() + self.link_bytes;
+        let followed = self.followed.capacity() * size_of::<Marks>();
+        (self.steps.capacity() * size_of::<Step>() + followed + lists) as u64
     }
     /// Notes something about a step.
+    #[inline]
     pub(crate) fn note(&mut self, step: u32, note: Note) {
         self.steps[step as usize].note = note.pack();
     }
     /// Notes that a comparison gave ranges to linked scalars.
     pub(crate) fn note_links(&mut self, step: u32, places: &[Place]) {
         self.links.push(places.into());
+        self.link_bytes += size_of_val(places).next_multiple_of(SHARE);
         let index = (self.links.len() - 1) as u32; // fewer links than steps
         self.note(step, Note::Links(index));
     }
@@ -168,19 +181,23 @@ const FRAMES: usize = 16;
 
 impl Wanted {
     /// Nothing, in a path with that many frames.
+    #[inline]
     pub(crate) fn new(frames: usize) -> Self {
         Self { frames: [Marks::default(); FRAMES], count: frames }
     }
     /// Whether nothing is looked for.
+    #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.frames[..self.count].iter().all(|marks| marks.is_empty())
     }
     /// The marks of the running frame, if nothing is looked for in others.
+    #[inline]
     fn only_running(&self) -> Option<Marks> {
         let (running, callers) = self.frames[..self.count].split_last()?;
         callers.iter().all(|marks| marks.is_empty()).then_some(*running)
     }
     /// Whether a step can be the origin of something wanted.
+    #[inline]
     fn concerns(&self, origin: Origin, note: Note) -> bool {
         match note {
             Note::Plain | Note::Slot(..) => {}
@@ -206,17 +223,21 @@ impl Wanted {
         Some(std::mem::take(&mut self.frames[self.count]))
     }
     /// Looks for a register.
+    #[inline]
     pub(crate) fn register(&mut self, frame: usize, reg: Reg) {
         self.frames[frame].registers |= 1 << reg.index();
     }
     /// Looks for a slot.
+    #[inline]
     pub(crate) fn slot(&mut self, frame: usize, slot: usize) {
         self.frames[frame].slots |= 1 << slot;
     }
     /// By frame.
+    #[inline]
     pub(crate) fn frames_mut(&mut self) -> &mut [Marks] {
         &mut self.frames[..self.count]
     }
+    #[inline]
     fn has(&self, place: Place) -> bool {
         match place {
             Place::Register(frame, reg) => {
@@ -227,6 +248,7 @@ impl Wanted {
             }
         }
     }
+    #[inline]
     fn add(&mut self, place: Place) {
         match place {
             Place::Register(frame, reg) if usize::from(frame) < self.count => {

@@ -183,7 +183,7 @@ fn word(btf: &Btf, of: TypeId, mut flags: MemFlags, nullable: bool) -> Option<Wo
             _ => {}
         }
     }
-    Some(Word::Object { of: TypeRef::Kernel(target.0), flags, nullable })
+    Some(Word::Object { of: TypeRef::kernel(target.0), flags, nullable })
 }
 
 /// What an iterator lends besides its first argument: objects that are null at its end, and bytes.

@@ -54,14 +54,14 @@ impl<'a> Types<'a> {
     }
     fn place(&self, of: TypeRef) -> Option<(&'a Btf, TypeId)> {
         match of {
-            TypeRef::Kernel(id) => Some((self.kernel()?, TypeId(id))),
-            TypeRef::Own(id) => Some((self.own?, TypeId(id))),
+            TypeRef::Kernel(number) => Some((self.kernel()?, TypeId(number.id()))),
+            TypeRef::Own(number) => Some((self.own?, TypeId(number.id()))),
         }
     }
     /// A structure or union of the kernel.
     pub(crate) fn kernel_struct(&self, name: &str) -> Option<TypeRef> {
         if let Some(known) = self.names.borrow().get(name) {
-            return known.map(TypeRef::Kernel);
+            return known.map(TypeRef::kernel);
         }
         let found = self.kernel().and_then(|btf| {
             btf.named(name)
@@ -69,12 +69,12 @@ impl<'a> Types<'a> {
                 .map(|id| id.0)
         });
         self.names.borrow_mut().insert(name.to_owned(), found);
-        found.map(TypeRef::Kernel)
+        found.map(TypeRef::kernel)
     }
     /// What a type of the program stands for when the kernel has one of that name: the kernel's.
     pub(crate) fn kernel_or_own(&self, own: TypeId) -> Option<TypeRef> {
         let name = self.own?.get(own)?.name;
-        Some(self.kernel_struct(name).unwrap_or(TypeRef::Own(own.0)))
+        Some(self.kernel_struct(name).unwrap_or(TypeRef::own(own.0)))
     }
     /// A variable or function of the kernel, its type, and whether each CPU has one.
     fn variable(&self, name: &str) -> Option<(TypeId, bool)> {
@@ -95,17 +95,17 @@ impl<'a> Types<'a> {
     pub(crate) fn kernel_variable(&self, name: &str) -> Option<super::state::Kind> {
         use super::state::Kind as State;
         let (of, percpu) = self.variable(name)?;
-        let structure = self.is_structure(TypeRef::Kernel(of.0));
+        let structure = self.is_structure(TypeRef::kernel(of.0));
         Some(match (percpu, structure) {
-            (true, _) => State::Object(TypeRef::Kernel(of.0), MemFlags::PERCPU),
-            (false, true) => State::Object(TypeRef::Kernel(of.0), MemFlags::empty()),
+            (true, _) => State::Object(TypeRef::kernel(of.0), MemFlags::PERCPU),
+            (false, true) => State::Object(TypeRef::kernel(of.0), MemFlags::empty()),
             (false, false) => State::Memory(MemFlags::READ_ONLY),
         })
     }
     /// Bytes of a variable of the kernel.
     pub(crate) fn variable_size(&self, name: &str) -> Option<i32> {
         let (of, _) = self.variable(name)?;
-        self.size(TypeRef::Kernel(of.0)).and_then(|size| i32::try_from(size).ok())
+        self.size(TypeRef::kernel(of.0)).and_then(|size| i32::try_from(size).ok())
     }
     /// Whether a type is a structure or union.
     pub(crate) fn is_structure(&self, of: TypeRef) -> bool {
@@ -125,7 +125,8 @@ impl<'a> Types<'a> {
     }
     /// Special fields of a type of the program.
     pub(crate) fn fields(&self, of: TypeRef) -> Rc<[SpecialField]> {
-        let (TypeRef::Own(id), Some(own)) = (of, self.own) else { return Rc::default() };
+        let (TypeRef::Own(number), Some(own)) = (of, self.own) else { return Rc::default() };
+        let id = number.id();
         if let Some(known) = self.fields.borrow().get(&id) {
             return Rc::clone(known);
         }
@@ -163,7 +164,7 @@ impl<'a> Types<'a> {
         for _ in 0..DEPTH {
             let mut walk = Walk { btf, kernel: true, flags: MemFlags::empty() };
             let Some(Step::Inside(inner)) = walk.step(id, off, 1) else { return false };
-            if inner.0 == target {
+            if inner.0 == target.id() {
                 return true;
             }
             (id, off) = (inner, 0);
@@ -178,10 +179,10 @@ impl<'a> Types<'a> {
         let name = format!("{}{list}", self.name(of));
         let Some(TypeRef::Kernel(listed)) = self.kernel_struct(&name) else { return false };
         let Some(btf) = self.kernel() else { return false };
-        let Some(members) = btf.type_at(TypeId(listed)).kind.members() else { return false };
+        let Some(members) = btf.type_at(TypeId(listed.id())).kind.members() else { return false };
         members.iter().any(|member| {
             let target = btf.type_at(btf.resolve(member.of)).kind.as_ptr();
-            member.name == field && target.is_some_and(|id| TypeRef::Kernel(btf.resolve(id).0) == to)
+            member.name == field && target.is_some_and(|id| TypeRef::kernel(btf.resolve(id).0) == to)
         })
     }
 
@@ -327,7 +328,7 @@ impl<'a> Walk<'a> {
                 let target = self.btf.resolve(to);
                 let found = match self.btf.type_at(target).kind {
                     Kind::Struct(_) | Kind::Union(_) => {
-                        let to = if self.kernel { TypeRef::Kernel(target.0) } else { TypeRef::Own(target.0) };
+                        let to = if self.kernel { TypeRef::kernel(target.0) } else { TypeRef::own(target.0) };
                         Found::Pointer { to, flags: flags | self.flags, field: member.name }
                     }
                     _ => Found::Plain,

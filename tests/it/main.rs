@@ -8,8 +8,10 @@ mod aot;
 mod api;
 mod arena;
 mod beyond;
+mod bytes;
 #[cfg(feature = "jit")]
 mod calls;
+mod caps;
 #[cfg(feature = "cli")]
 mod cli;
 mod concrete;

@@ -17,15 +17,23 @@ impl Verifier<'_> {
         if copies(op) {
             return self.copy(op, width, dst, src);
         }
+        if let Operand::Imm(value) = src
+            && self.options.policy.linux_instructions
+            && dst != Reg::R10
+            && self.state.register(dst).kind != Kind::Uninit
+        {
+            immediate_is_valid(op, width, value)?;
+        }
+        // Most arithmetic is that of numbers.
+        if self.tables.arena.is_none()
+            && let Some(result) = self.of_numbers(op, width, dst, src)
+        {
+            return self.write(dst, result);
+        }
         let source = if op == AluOp::Neg { Register::constant(0) } else { self.operand(src)? };
         let target = self.read(dst)?;
         if dst == Reg::R10 {
             return Err(Reason::FramePointerWrite.into());
-        }
-        if let Operand::Imm(value) = src
-            && self.options.policy.linux_instructions
-        {
-            immediate_is_valid(op, width, value)?;
         }
         if op == AluOp::Neg && target.kind.is_pointer() {
             if self.leaks(&target) {
@@ -62,7 +70,29 @@ impl Verifier<'_> {
         }
     }
 
-    fn numbers(&mut self, op: AluOp, width: Width, target: &Register, source: &Register) -> Register {
+    /// The result when both operands are numbers.
+    fn of_numbers(&self, op: AluOp, width: Width, dst: Reg, src: Operand) -> Option<Register> {
+        let registers = &self.state.current().registers;
+        let target = &registers[dst.index()];
+        if !target.is_scalar() {
+            return None;
+        }
+        match src {
+            Operand::Reg(reg) if op != AluOp::Neg => {
+                let source = &registers[reg.index()];
+                source.is_scalar().then(|| self.numbers(op, width, target, source))
+            }
+            Operand::Imm(value) if op != AluOp::Neg => {
+                Some(self.numbers(op, width, target, &Register::constant(value.cast_unsigned())))
+            }
+            Operand::Reg(_) | Operand::Imm(_) => {
+                Some(self.numbers(op, width, target, &Register::constant(0)))
+            }
+        }
+    }
+
+    #[inline]
+    fn numbers(&self, op: AluOp, width: Width, target: &Register, source: &Register) -> Register {
         if self.options.policy.coarse_arithmetic && !is_followed(op, width, &source.value) {
             return Register::unknown();
         }
@@ -92,6 +122,21 @@ impl Verifier<'_> {
             }
             Operand::Reg(reg) => reg,
         };
+        if op == AluOp::Mov && width == Width::W64 && dst != Reg::R10 && self.state.register(reg).is_scalar()
+        {
+            let source = self.state.register(reg);
+            let (id, value) = (source.id, source.value);
+            let id = if source.linked_delta || (id == 0 && value.constant().is_none()) {
+                let mut source = *source;
+                self.link_scalar(&mut source);
+                *self.state.register_mut(reg) = source;
+                source.id
+            } else {
+                id
+            };
+            *self.state.register_mut(dst) = Register { id, ..Register::scalar(value) };
+            return Ok(());
+        }
         let mut source = self.read(reg)?;
         if !source.is_scalar() {
             if op == AluOp::Mov && width == Width::W64 {

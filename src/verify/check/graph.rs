@@ -114,7 +114,7 @@ impl Verifier<'_> {
             return Err(bad());
         }
         let Some(collection) = call.collection else { return Err(bad()) };
-        if of != TypeRef::Own(collection.btf_type) || i64::from(collection.node) != off {
+        if of != TypeRef::own(collection.btf_type) || i64::from(collection.node) != off {
             return Err(bad());
         }
         call.allocated = Some(of);
@@ -126,7 +126,7 @@ impl Verifier<'_> {
         let Some(collection) = collection else {
             return Err(Reason::NotACollection { reg: Reg::R1 }.into());
         };
-        let kind = Kind::Object(TypeRef::Own(collection.btf_type), MemFlags::ALLOCATED);
+        let kind = Kind::Object(TypeRef::own(collection.btf_type), MemFlags::ALLOCATED);
         let off = i32::try_from(collection.node).unwrap_or(0);
         Ok(Register { off, ..Register::pointer(kind) })
     }

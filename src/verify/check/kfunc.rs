@@ -225,7 +225,7 @@ impl Verifier<'_> {
         let id = call.constant.and_then(|id| u32::try_from(id).ok()).ok_or_else(bad)?;
         let own = self.program.btf.as_deref().and_then(|btf| btf.get(TypeId(id)));
         let Some(BtfKind::Struct(members)) = own.map(|found| found.kind) else { return Err(bad().into()) };
-        let of = TypeRef::Own(id);
+        let of = TypeRef::own(id);
         if name == "bpf_obj_new_impl" {
             return Ok(Register::pointer(Kind::Object(of, MemFlags::ALLOCATED)));
         }
@@ -245,7 +245,7 @@ impl Verifier<'_> {
         let found = id.and_then(|id| kernel.get(TypeId(id)));
         match found.map(|found| (found.id, found.kind)) {
             Some((id, BtfKind::Struct(_) | BtfKind::Union(_))) => {
-                Ok(Register::pointer(Kind::Object(TypeRef::Kernel(id.0), MemFlags::UNTRUSTED)))
+                Ok(Register::pointer(Kind::Object(TypeRef::kernel(id.0), MemFlags::UNTRUSTED)))
             }
             Some((_, BtfKind::Void)) => Ok(super::object::plain_pointer()),
             Some(_) | None => Err(Reason::NotConstant { reg: Reg::R2 }.into()),

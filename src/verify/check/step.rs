@@ -81,6 +81,7 @@ impl Verifier<'_> {
     }
 
     /// A register's value, which must have been written.
+    #[inline]
     pub(crate) fn read(&self, reg: Reg) -> Check<Register> {
         let register = *self.state.register(reg);
         if register.kind == Kind::Uninit {
@@ -90,6 +91,7 @@ impl Verifier<'_> {
     }
 
     /// An operand's value.
+    #[inline]
     pub(crate) fn operand(&self, operand: Operand) -> Check<Register> {
         match operand {
             Operand::Reg(reg) => self.read(reg),
@@ -98,6 +100,7 @@ impl Verifier<'_> {
     }
 
     /// Gives a register a new value.
+    #[inline]
     pub(crate) fn write(&mut self, reg: Reg, register: Register) -> Check {
         if reg == Reg::R10 {
             return Err(Reason::FramePointerWrite.into());
@@ -107,6 +110,7 @@ impl Verifier<'_> {
     }
 
     /// Whether a value may not go where others can see it.
+    #[inline]
     pub(crate) fn leaks(&self, register: &Register) -> bool {
         register.kind.is_pointer() && !self.options.policy.allow_pointer_leaks
     }

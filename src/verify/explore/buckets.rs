@@ -16,6 +16,7 @@ pub(super) struct Key {
 }
 
 impl Key {
+    #[inline]
     pub(super) fn of(at: InsnId, state: &State) -> Self {
         let mix = |hash: u64, site: u32| {
             (hash ^ u64::from(site)).wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29)
@@ -35,6 +36,7 @@ impl Buckets {
     pub(super) fn new(insns: usize) -> Self {
         Self { outermost: vec![Vec::new(); insns], called: HashMap::default() }
     }
+    #[inline]
     fn list(&mut self, key: Key) -> &mut Vec<u32> {
         match key.chain {
             0 => &mut self.outermost[key.at.index()],
@@ -42,9 +44,11 @@ impl Buckets {
         }
     }
     /// The states of a place, to be put back.
+    #[inline]
     pub(super) fn take(&mut self, key: Key) -> Vec<u32> {
         std::mem::take(self.list(key))
     }
+    #[inline]
     pub(super) fn put(&mut self, key: Key, states: Vec<u32>) {
         *self.list(key) = states;
     }

@@ -50,6 +50,7 @@ impl Verifier<'_> {
             self.back_edges.entry(head).or_default().extend(edges);
             return;
         }
+        self.back_edge_count -= edges.len() as u64;
         loop {
             let mut changed = false;
             for edge in &edges {
@@ -85,6 +86,7 @@ impl Verifier<'_> {
     pub(super) fn close_loop(&mut self, target: u32) {
         self.inherit(target);
         let Some(head) = self.unfinished(target) else { return };
+        self.back_edge_count += 1;
         self.back_edges.entry(head).or_default().push(BackEdge {
             parent: self.state.parent,
             trace: self.state.trace,

@@ -11,6 +11,7 @@ mod visit;
 mod widen;
 
 use std::rc::Rc;
+use std::time::Instant;
 
 use super::liveness::Liveness;
 use super::log::Log;
@@ -24,7 +25,7 @@ use super::tables::Tables;
 use crate::isa::InsnId;
 use crate::link::Program;
 use buckets::Buckets;
-use marks::BackEdges;
+use marks::{BackEdge, BackEdges};
 use visit::Visit;
 use widen::Widened;
 
@@ -46,10 +47,10 @@ impl From<Reason> for Stop {
 /// Result of a check.
 pub(crate) type Check<T = ()> = Result<T, Stop>;
 
-/// Estimate of a state that shares nothing: one changed frame with a page of stack slots.
-const STATE_BYTES: u64 = (size_of::<Frame>() + 24 * size_of::<super::state::Slot>()) as u64;
-/// Estimate of the rest of a remembered state.
-const CHECKPOINT_BYTES: u64 = (size_of::<Checkpoint>() + 64) as u64;
+/// Bytes of a list of frames.
+const FRAME_LIST: u64 = (8 * size_of::<Rc<Frame>>()) as u64;
+/// Instructions from one look at the clock to the next.
+const CLOCK: u64 = 256;
 
 /// Where a step leads.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -89,6 +90,8 @@ pub(crate) struct Checkpoint {
 pub(crate) struct Pending {
     pub(crate) state: State,
     pub(crate) insn: InsnId,
+    /// Bytes that it added.
+    bytes: u64,
 }
 
 /// The verifier at work on one function and all it calls.
@@ -109,7 +112,12 @@ pub(crate) struct Verifier<'a> {
     pub(crate) checkpoints: Vec<Checkpoint>,
     buckets: Buckets,
     back_edges: BackEdges,
+    back_edge_count: u64,
+    /// Bytes of remembered and waiting states: what each does not share with the one before it.
+    state_bytes: u64,
     ids: IdMap,
+    /// Ids of linked numbers, while they are counted.
+    linked: Vec<u32>,
     next_id: u32,
     jumps: u64,
     last_jumps: u64,
@@ -123,6 +131,8 @@ pub(crate) struct Verifier<'a> {
     pub(crate) paths: u32,
     /// Instructions processed when the function is given up.
     give_up: u64,
+    /// Time when it is given up.
+    pub(crate) deadline: Option<Instant>,
     /// Visits of each loop head, over all paths.
     turns: Vec<u32>,
     /// Loop heads at which ranges are widened, when turns are not walked one by one.
@@ -168,7 +178,10 @@ impl<'a> Verifier<'a> {
             checkpoints: Vec::new(),
             buckets: Buckets::new(program.insns.len()),
             back_edges: BackEdges::default(),
+            back_edge_count: 0,
+            state_bytes: 0,
             ids: IdMap::default(),
+            linked: Vec::new(),
             next_id: 0,
             jumps: 0,
             last_jumps: 0,
@@ -178,6 +191,7 @@ impl<'a> Verifier<'a> {
             log: None,
             paths: 0,
             give_up,
+            deadline: None,
             turns: vec![0; program.insns.len()],
             widened: None,
             is_global_function: subprogram != 0 && program.exception_callback != Some(subprogram),
@@ -185,6 +199,7 @@ impl<'a> Verifier<'a> {
     }
 
     /// A new identity.
+    #[inline]
     pub(crate) fn fresh_id(&mut self) -> u32 {
         self.next_id += 1;
         self.next_id
@@ -197,6 +212,7 @@ impl<'a> Verifier<'a> {
             self.path()?;
             self.finish(self.state.parent);
             let Some(pending) = self.pending.pop() else { return Ok(()) };
+            self.state_bytes = self.state_bytes.saturating_sub(pending.bytes);
             self.state = pending.state;
             self.at = pending.insn;
         }
@@ -207,6 +223,12 @@ impl<'a> Verifier<'a> {
             self.observed.statistics.processed += 1;
             if self.observed.statistics.processed > self.give_up {
                 return Err(Reason::TooComplex { limit: self.options.limits.processed }.into());
+            }
+            if self.observed.statistics.processed.is_multiple_of(CLOCK)
+                && self.deadline.is_some_and(|deadline| Instant::now() > deadline)
+            {
+                let limit = self.options.limits.time.as_millis();
+                return Err(Reason::TooMuchTime { limit }.into());
             }
             let mut remembered = NONE;
             if self.structure.prune[self.at.index()] {
@@ -231,10 +253,20 @@ impl<'a> Verifier<'a> {
         }
     }
 
-    /// Bytes that remembered states, waiting paths and the trace take, at most.
+    /// Bytes that remembered states, waiting paths and the trace take.
+    #[inline]
     fn memory(&self) -> u64 {
-        let states = self.remembered + self.pending.len() as u64;
-        states * STATE_BYTES + self.trace.bytes() + self.checkpoints.len() as u64 * CHECKPOINT_BYTES
+        let lists = (self.checkpoints.len() + self.pending.len()) as u64 * FRAME_LIST;
+        let entries = self.checkpoints.capacity() * size_of::<Checkpoint>()
+            + self.pending.capacity() * size_of::<Pending>();
+        let edges = self.back_edge_count * size_of::<BackEdge>() as u64;
+        self.state_bytes + lists + entries as u64 + edges + self.trace.bytes()
+    }
+
+    /// The state remembered last before another one.
+    #[inline]
+    fn parent_state(&self, state: &State) -> Option<&State> {
+        self.checkpoints.get(state.parent as usize)?.state.as_ref()
     }
 
     /// Puts a second path aside.
@@ -245,11 +277,14 @@ impl<'a> Verifier<'a> {
         if let Some(parent) = self.checkpoints.get_mut(state.parent as usize) {
             parent.branches += 1;
         }
-        self.pending.push(Pending { state, insn });
+        let bytes = state.bytes_beside(self.parent_state(&state));
+        self.state_bytes += bytes;
+        self.pending.push(Pending { state, insn, bytes });
         Ok(())
     }
 
     /// Counts a jump, for the pace at which states are remembered.
+    #[inline]
     pub(crate) fn count_jump(&mut self) {
         self.jumps += 1;
     }

@@ -74,8 +74,11 @@ impl Verifier<'_> {
             let patience = if force && checkpoint.branches > 0 { 64 } else { 3 };
             if checkpoint.misses > checkpoint.hits * patience + patience {
                 self.remembered -= 1;
-                if checkpoint.branches == 0 && self.back_edges.is_empty() {
-                    checkpoint.state = None;
+                if checkpoint.branches == 0
+                    && self.back_edges.is_empty()
+                    && let Some(state) = checkpoint.state.take()
+                {
+                    self.state_bytes = self.state_bytes.saturating_sub(state.bytes_alone());
                 }
             } else {
                 candidates[kept] = index;
@@ -85,6 +88,8 @@ impl Verifier<'_> {
         candidates.drain(kept..position);
         let covered = covered?;
         let memory = self.memory();
+        let peak = &mut self.observed.statistics.memory;
+        *peak = memory.max(*peak);
         if memory > self.options.limits.memory {
             return Err(Reason::TooMuchMemory { limit: self.options.limits.memory }.into());
         }
@@ -108,7 +113,7 @@ impl Verifier<'_> {
                 self.close_loop(index);
                 return Ok(true);
             }
-            if !force && self.same_as(index) {
+            if !force && !self.still_differs(index, Exactness::Same) && self.same_as(index) {
                 return Err(Reason::InfiniteLoop.into());
             }
             let processed = self.observed.statistics.processed;
@@ -130,7 +135,24 @@ impl Verifier<'_> {
         Ok(true)
     }
 
+    /// Whether a number that kept a remembered state from covering another one keeps it from covering this one.
+    #[inline]
+    fn still_differs(&self, index: u32, exactness: Exactness) -> bool {
+        let checkpoint = &self.checkpoints[index as usize];
+        let Some(old) = &checkpoint.state else { return false };
+        let frames = &self.state.frames;
+        let live = |depth: usize| -> RegSet {
+            let place = frames.get(depth + 1).map_or(self.at, |inner| inner.call_site);
+            self.liveness.before[place.index()]
+        };
+        let relied = Relied { precise: &checkpoint.marks, read: &checkpoint.read };
+        checkpoint.differs.is_some_and(|place| place.still(old, &relied, &self.state, exactness, live))
+    }
+
     fn covered_by(&mut self, index: u32, exactness: Exactness) -> bool {
+        if self.still_differs(index, exactness) {
+            return false;
+        }
         let checkpoint = &self.checkpoints[index as usize];
         let Some(old) = &checkpoint.state else { return false };
         let (before, at) = (&self.liveness.before, self.at);
@@ -140,9 +162,6 @@ impl Verifier<'_> {
             before[place.index()]
         };
         let relied = Relied { precise: &checkpoint.marks, read: &checkpoint.read };
-        if checkpoint.differs.is_some_and(|place| place.still(old, &relied, &self.state, exactness, live)) {
-            return false;
-        }
         self.ids.reset(self.next_id);
         let mut noticed = Noticed { unwritten: 0, differs: checkpoint.differs };
         let covered = covers(
@@ -205,6 +224,7 @@ impl Verifier<'_> {
         self.last_processed = statistics.processed;
         let index = self.checkpoints.len() as u32; // bounded by the instruction budget
         let frames = self.state.frames.len();
+        self.state_bytes += self.state.bytes_beside(self.parent_state(&self.state));
         self.checkpoints.push(Checkpoint {
             state: Some(self.state.clone()),
             marks: [Marks::default(); 8],
@@ -228,17 +248,23 @@ impl Verifier<'_> {
 
     /// A link that only one register has says nothing.
     fn unlink_single_scalars(&mut self) {
-        let mut seen: Vec<u32> = Vec::new();
+        let mut seen = std::mem::take(&mut self.linked);
+        seen.clear();
         for frame in &self.state.frames {
-            let spilled = frame.stack.slots().filter(|slot| slot.is_scalar_spill());
-            let scalars = frame.registers.iter().filter(|register| register.kind == Kind::Scalar);
-            seen.extend(scalars.chain(spilled.map(|slot| &slot.spilled)).map(|scalar| scalar.id));
-        }
-        seen.retain(|id| *id != 0);
-        if seen.is_empty() {
-            return;
+            let linked = |scalar: &&Register| scalar.id != 0 && scalar.kind == Kind::Scalar;
+            seen.extend(frame.registers.iter().filter(linked).map(|scalar| scalar.id));
+            let spilled = frame.stack.slots().filter(|slot| slot.spilled.id != 0 && slot.is_scalar_spill());
+            seen.extend(spilled.map(|slot| slot.spilled.id));
         }
         seen.sort_unstable();
+        if seen.chunk_by(|a, b| a == b).any(|equal| equal.len() == 1) {
+            self.unlink_those_seen_once(&seen);
+        }
+        self.linked = seen;
+    }
+
+    /// `seen` are the ids of all linked numbers, in order.
+    fn unlink_those_seen_once(&mut self, seen: &[u32]) {
         let single = |id: u32| {
             let start = seen.partition_point(|seen| *seen < id);
             seen.get(start) == Some(&id) && seen.get(start + 1) != Some(&id)

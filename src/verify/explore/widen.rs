@@ -61,7 +61,7 @@ impl Verifier<'_> {
             let now = &state.frames[depth];
             let mut registers = now.registers;
             let mut changed = false;
-            for (old, new) in before.registers.iter().zip(&mut registers) {
+            for (old, new) in before.registers.iter().zip(registers.iter_mut()) {
                 changed |= widen_register(old, new, bounds);
             }
             if changed {
@@ -118,7 +118,7 @@ impl Verifier<'_> {
             let marks = marks.get(depth).copied().unwrap_or_default();
             let differs =
                 |old: &Register, new: &Register| old.is_scalar() && new.is_scalar() && old.value != new.value;
-            for index in 0..Reg::COUNT {
+            for index in 0..Reg::R10.index() {
                 let new = &state.frames[depth].registers[index];
                 if marks.registers >> index & 1 == 0 && differs(&before.registers[index], new) {
                     state.frame_mut(depth).registers[index] = Register::unknown();

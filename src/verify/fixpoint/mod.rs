@@ -11,6 +11,7 @@ mod record;
 mod transfer;
 mod values;
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 
 use super::domain::{Scalar, refine};
@@ -32,6 +33,7 @@ const HURRY: u32 = 12;
 const BUDGET: u32 = 64;
 
 /// What the fixpoint found out.
+#[derive(Default)]
 pub(crate) struct Found {
     pub(crate) lhs: Vec<Option<ValueFact>>,
     pub(crate) rhs: Vec<Option<ValueFact>>,
@@ -44,6 +46,7 @@ pub(crate) fn solve(
     structure: &Structure,
     liveness: &Liveness,
     observed: &Observed,
+    memory: u64,
 ) -> Found {
     let count = program.insns.len();
     let subs = program.subprograms.len();
@@ -55,6 +58,7 @@ pub(crate) fn solve(
         returns: vec![Scalar::unknown(); subs],
         arguments: vec![None; subs],
         touches_callers: vec![false; subs],
+        memory: Cell::new(memory),
         found: Found {
             lhs: vec![None; count],
             rhs: vec![None; count],
@@ -75,6 +79,9 @@ pub(crate) fn solve(
     }
     for &sub in structure.bottom_up.iter().rev() {
         let given = solver.arguments[sub].filter(|_| sub != 0).unwrap_or(ANY);
+        if sub == 0 && solver.record_on_the_way(sub) {
+            continue;
+        }
         let blocks = match solved[sub].take() {
             Some(blocks) if given == ANY => blocks,
             Some(_) | None => solver.function(sub, &given),
@@ -93,6 +100,8 @@ struct Solver<'a> {
     arguments: Vec<Option<[Scalar; 5]>>,
     /// Whether a call of the function may change stack bytes of its caller.
     touches_callers: Vec<bool>,
+    /// Bytes that may still be taken for values.
+    memory: Cell<u64>,
     found: Found,
 }
 
@@ -170,38 +179,55 @@ impl Solver<'_> {
         let mut widened = false;
         let mut budget = BUDGET.saturating_mul(u32::try_from(count).unwrap_or(u32::MAX));
         let mut state = Values::unknown();
+        let left = Cell::new(self.memory.get());
+        let mut enough = true;
         while let Some(index) = work.pop() {
             budget = budget.checked_sub(1)?;
+            if !enough {
+                return None;
+            }
             let Some(start) = &blocks.states[index] else { continue };
             state.clone_from(start);
             let from = blocks.starts[index];
-            self.block(from, blocks.end(index), &mut state, |target, out| {
-                let Some(to) = blocks.index(target) else { return };
-                let live = self.liveness.before[target.index()];
-                let changed = match &mut blocks.states[to] {
-                    empty @ None => {
-                        let mut first = out.clone();
-                        first.keep_registers(live);
-                        *empty = Some(first);
-                        true
-                    }
-                    Some(old) => {
-                        visits[to] += u32::from(target <= from);
-                        if visits[to] > PATIENCE {
-                            widened = true;
-                            let bounds = thresholds.get_or_insert_with(|| self.thresholds(sub));
-                            let bounds = if visits[to] > HURRY { &[][..] } else { bounds };
-                            old.combine(out, live, |old, new| old.widen(old.join(new), bounds))
-                        } else {
-                            old.combine(out, live, Scalar::join)
+            self.block(
+                from,
+                blocks.end(index),
+                &mut state,
+                |_, _, _| {},
+                |target, out| {
+                    let Some(to) = blocks.index(target) else { return };
+                    let live = self.liveness.before[target.index()];
+                    let changed = match &mut blocks.states[to] {
+                        empty @ None => {
+                            let mut first = out.clone();
+                            first.keep_registers(live);
+                            // Once more while narrowing.
+                            match left.get().checked_sub(2 * first.bytes()) {
+                                Some(rest) => left.set(rest),
+                                None => enough = false,
+                            }
+                            *empty = Some(first);
+                            true
                         }
+                        Some(old) => {
+                            visits[to] += u32::from(target <= from);
+                            if visits[to] > PATIENCE {
+                                widened = true;
+                                let bounds = thresholds.get_or_insert_with(|| self.thresholds(sub));
+                                let bounds = if visits[to] > HURRY { &[][..] } else { bounds };
+                                old.combine(out, live, |old, new| old.widen(old.join(new), bounds))
+                            } else {
+                                old.combine(out, live, Scalar::join)
+                            }
+                        }
+                    };
+                    if changed {
+                        work.insert(to);
                     }
-                };
-                if changed {
-                    work.insert(to);
-                }
-            });
+                },
+            );
         }
+        self.memory.set(left.get());
         // Without widening there is nothing to take back.
         for _ in 0..if widened { 2 } else { 0 } {
             self.narrow(&mut blocks, &entry);
@@ -217,32 +243,47 @@ impl Solver<'_> {
         for index in 0..blocks.starts.len() {
             let Some(start) = &blocks.states[index] else { continue };
             state.clone_from(start);
-            self.block(blocks.starts[index], blocks.end(index), &mut state, |target, out| {
-                let Some(to) = blocks.index(target) else { return };
-                let live = self.liveness.before[target.index()];
-                match &mut next[to] {
-                    empty @ None => {
-                        let mut first = out.clone();
-                        first.keep_registers(live);
-                        *empty = Some(first);
+            self.block(
+                blocks.starts[index],
+                blocks.end(index),
+                &mut state,
+                |_, _, _| {},
+                |target, out| {
+                    let Some(to) = blocks.index(target) else { return };
+                    let live = self.liveness.before[target.index()];
+                    match &mut next[to] {
+                        empty @ None => {
+                            let mut first = out.clone();
+                            first.keep_registers(live);
+                            *empty = Some(first);
+                        }
+                        Some(old) => {
+                            old.combine(out, live, Scalar::join);
+                        }
                     }
-                    Some(old) => {
-                        old.combine(out, live, Scalar::join);
-                    }
-                }
-            });
+                },
+            );
         }
         blocks.states = next;
     }
 
-    /// Walks a block and hands the values on each edge out of it over.
-    fn block(&self, from: InsnId, end: InsnId, state: &mut Values, mut leave: impl FnMut(InsnId, &Values)) {
+    /// Walks a block. Shows every instruction with the values before it, and hands the values on each edge out of
+    /// the block over.
+    fn block(
+        &self,
+        from: InsnId,
+        end: InsnId,
+        state: &mut Values,
+        mut show: impl FnMut(InsnId, &Insn, &Values),
+        mut leave: impl FnMut(InsnId, &Values),
+    ) {
         let mut at = from;
         while at < end {
             if !self.reached(at) {
                 return;
             }
             let insn = &self.program.insns[at.index()];
+            show(at, insn, state);
             match flow(insn) {
                 Flow::Next => {
                     self.step(at, insn, state);

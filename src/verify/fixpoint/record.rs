@@ -1,9 +1,9 @@
 //! What is read off a solution: operands and branches as facts, results of functions, arguments of calls.
 #![forbid(unsafe_code)]
 
-use super::Solver;
 use super::blocks::Blocks;
 use super::values::Values;
+use super::{Found, Solver};
 use crate::isa::{Callee, Insn, InsnId, Operand, Reg};
 use crate::link::Program;
 use crate::verify::check::copies;
@@ -40,6 +40,64 @@ impl Solver<'_> {
         result.unwrap_or_default()
     }
 
+    /// Without backward jumps each block is walked once, after all those before it: what it is walked with is the
+    /// solution, and is written down at once. Nothing is known of the arguments. Whether the function is like that.
+    pub(super) fn record_on_the_way(&mut self, sub: usize) -> bool {
+        let function = &self.program.subprograms[sub];
+        let range = function.entry.index()..function.end.index();
+        if self.structure.heads[range].contains(&true)
+            || self.structure.calls[sub].iter().any(|edge| edge.address)
+        {
+            return false;
+        }
+        let mut found = std::mem::take(&mut self.found);
+        let mut arguments = std::mem::take(&mut self.arguments);
+        let mut blocks = Blocks::new(self.program, function);
+        blocks.states[0] = Some(Values::unknown());
+        let mut left = self.memory.get();
+        let mut enough = true;
+        for index in 0..blocks.starts.len() {
+            let Some(mut state) = blocks.states[index].take() else { continue };
+            left += state.bytes();
+            self.block(
+                blocks.starts[index],
+                blocks.end(index),
+                &mut state,
+                |at, insn, state| self.record_insn(at, insn, state, &mut found, &mut arguments),
+                |target, out| {
+                    let Some(to) = blocks.index(target) else { return };
+                    let live = self.liveness.before[target.index()];
+                    match &mut blocks.states[to] {
+                        empty @ None => {
+                            let mut first = out.clone();
+                            first.keep_registers(live);
+                            match left.checked_sub(first.bytes()) {
+                                Some(rest) => left = rest,
+                                None => enough = false,
+                            }
+                            *empty = Some(first);
+                        }
+                        Some(old) => {
+                            old.combine(out, live, Scalar::join);
+                        }
+                    }
+                },
+            );
+            if !enough {
+                // Other ways are no better.
+                found.lhs.fill(None);
+                found.rhs.fill(None);
+                found.branch = walked_edges(self.program, self.observed);
+                for edge in &self.structure.calls[sub] {
+                    arguments[edge.callee] = Some([Scalar::unknown(); 5]);
+                }
+                break;
+            }
+        }
+        (self.found, self.arguments) = (found, arguments);
+        true
+    }
+
     /// Writes down what is known before each instruction, and what calls hand over.
     pub(super) fn record(&mut self, sub: usize, blocks: Option<&Blocks>) {
         let Some(blocks) = blocks else {
@@ -48,6 +106,8 @@ impl Solver<'_> {
             }
             return;
         };
+        let mut found = std::mem::take(&mut self.found);
+        let mut arguments = std::mem::take(&mut self.arguments);
         let mut state = Values::unknown();
         for index in 0..blocks.starts.len() {
             let Some(start) = &blocks.states[index] else { continue };
@@ -55,11 +115,12 @@ impl Solver<'_> {
             let mut at = blocks.starts[index];
             while at < blocks.end(index) && self.reached(at) {
                 let insn = &self.program.insns[at.index()];
-                self.record_insn(at, insn, &state);
+                self.record_insn(at, insn, &state, &mut found, &mut arguments);
                 self.step(at, insn, &mut state);
                 at = at.next();
             }
         }
+        (self.found, self.arguments) = (found, arguments);
         for edge in &self.structure.calls[sub] {
             if edge.address {
                 self.arguments[edge.callee] = Some([Scalar::unknown(); 5]);
@@ -67,7 +128,14 @@ impl Solver<'_> {
         }
     }
 
-    fn record_insn(&mut self, at: InsnId, insn: &Insn, state: &Values) {
+    fn record_insn(
+        &self,
+        at: InsnId,
+        insn: &Insn,
+        state: &Values,
+        found: &mut Found,
+        arguments: &mut [Option<[Scalar; 5]>],
+    ) {
         let fact = |operand: Operand| match operand {
             Operand::Reg(reg) => value_fact(state.registers[reg.index()]),
             Operand::Imm(_) => None,
@@ -76,23 +144,23 @@ impl Solver<'_> {
         match *insn {
             Insn::Alu { op, dst, src, .. } => {
                 // A copy does not read its target.
-                self.found.lhs[index] = if copies(op) { None } else { fact(Operand::Reg(dst)) };
-                self.found.rhs[index] = fact(src);
+                found.lhs[index] = if copies(op) { None } else { fact(Operand::Reg(dst)) };
+                found.rhs[index] = fact(src);
             }
-            Insn::Swap { dst, .. } => self.found.lhs[index] = fact(Operand::Reg(dst)),
-            Insn::Store { src, .. } => self.found.rhs[index] = fact(src),
+            Insn::Swap { dst, .. } => found.lhs[index] = fact(Operand::Reg(dst)),
+            Insn::Store { src, .. } => found.rhs[index] = fact(src),
             Insn::StoreRelease { src, .. } | Insn::Atomic { src, .. } => {
-                self.found.rhs[index] = fact(Operand::Reg(src));
+                found.rhs[index] = fact(Operand::Reg(src));
             }
             Insn::Branch { op, width, lhs, rhs, .. } => {
-                self.found.lhs[index] = fact(Operand::Reg(lhs));
-                self.found.rhs[index] = fact(rhs);
+                found.lhs[index] = fact(Operand::Reg(lhs));
+                found.rhs[index] = fact(rhs);
                 let (left, right) = (state.registers[lhs.index()], state.operand(rhs));
                 let decided = decide(op, width, left, right);
                 let possible = |taken: bool| self.observed.edge_seen(at, taken) && decided != Some(!taken);
                 match (possible(true), possible(false)) {
-                    (true, false) => self.found.branch[index] = BranchFact::Always,
-                    (false, true) => self.found.branch[index] = BranchFact::Never,
+                    (true, false) => found.branch[index] = BranchFact::Always,
+                    (false, true) => found.branch[index] = BranchFact::Never,
                     // What the paths showed stands.
                     (true, true) | (false, false) => {}
                 }
@@ -100,12 +168,12 @@ impl Solver<'_> {
             Insn::Call(Callee::Subprogram(entry)) => {
                 let callee = self.structure.owner[entry.index()] as usize;
                 let given = Reg::ARGS.map(|reg| state.registers[reg.index()]);
-                let joined = match self.arguments[callee] {
+                let joined = match arguments[callee] {
                     _ if self.is_global(callee) => [Scalar::unknown(); 5],
                     None => given,
                     Some(old) => std::array::from_fn(|index| old[index].join(given[index])),
                 };
-                self.arguments[callee] = Some(joined);
+                arguments[callee] = Some(joined);
             }
             Insn::Call(_)
             | Insn::Load { .. }

@@ -44,6 +44,10 @@ impl Values {
     pub(super) fn unknown() -> Self {
         Self { registers: [Scalar::unknown(); Reg::COUNT], slots: Vec::new() }
     }
+    /// Memory in use.
+    pub(super) fn bytes(&self) -> u64 {
+        (size_of::<Self>() + self.slots.len() * size_of::<Kept>()) as u64
+    }
     pub(super) fn operand(&self, operand: Operand) -> Scalar {
         match operand {
             Operand::Reg(reg) => self.registers[reg.index()],

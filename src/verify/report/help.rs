@@ -21,6 +21,7 @@ pub(super) fn help(reason: &Reason) -> Option<String> {
             "make loops shorter, use bpf_loop or an iterator, make functions global so that each is walked once, or \
              split the program by tail calls"
         }
+        Reason::TooMuchTime { .. } => "make the program simpler, or allow its proof more time",
         Reason::TooManyFrames { .. } => {
             "let the compiler inline functions (`__always_inline`), or call less deeply"
         }

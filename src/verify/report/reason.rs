@@ -42,6 +42,8 @@ reasons! {
     TooManyBranches { limit: u32 } = "too_many_branches", "more than {limit} branches wait to be walked";
     TooManyFrames { limit: u32 } = "too_many_frames", "calls are nested deeper than {limit} frames";
     TooMuchMemory { limit: u64 } = "too_much_memory", "remembered states take more than {limit} bytes";
+    /// The limit is in milliseconds.
+    TooMuchTime { limit: u128 } = "too_much_time", "the proof takes more than {limit} ms";
     StackTooDeep { depth: u32, limit: u32 } = "stack_too_deep", "{depth} bytes of stack along a call chain exceed {limit}";
     UninitialisedRegister { reg: Reg } = "uninitialised_register", "{reg} was not written on this path";
     FramePointerWrite = "frame_pointer_write", "r10 is read-only";

@@ -1,6 +1,7 @@
 //! What a path holds and must give back: references, locks, critical sections.
 #![forbid(unsafe_code)]
 
+use super::frame::SHARED;
 use crate::isa::InsnId;
 
 /// Kinds of things held.
@@ -46,6 +47,10 @@ pub(crate) struct References {
 }
 
 impl References {
+    /// Bytes that it takes.
+    pub(super) fn bytes(&self) -> u64 {
+        (size_of::<Self>() + SHARED + self.held.capacity() * size_of::<Resource>()) as u64
+    }
     /// Number of spin locks held.
     pub(crate) fn locks(&self) -> usize {
         self.held.iter().filter(|held| matches!(held.kind, ResourceKind::Lock { .. })).count()

@@ -20,9 +20,30 @@ pub(crate) struct MapRef(pub(crate) u32);
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum TypeRef {
     /// A type of the kernel, by id.
-    Kernel(u32),
+    Kernel(TypeNumber),
     /// A type of the program's own object, by id.
-    Own(u32),
+    Own(TypeNumber),
+}
+
+/// The id of a type. Registers are copied all the time: without alignment one takes eight bytes less.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct TypeNumber([u8; 4]);
+
+impl TypeNumber {
+    pub(crate) const fn id(self) -> u32 {
+        u32::from_ne_bytes(self.0)
+    }
+}
+
+impl TypeRef {
+    /// A type of the kernel.
+    pub(crate) const fn kernel(id: u32) -> Self {
+        Self::Kernel(TypeNumber(id.to_ne_bytes()))
+    }
+    /// A type of the program's own object.
+    pub(crate) const fn own(id: u32) -> Self {
+        Self::Own(TypeNumber(id.to_ne_bytes()))
+    }
 }
 
 bitflags! {
@@ -115,6 +136,7 @@ impl Kind {
         !matches!(self, Self::Uninit | Self::Scalar)
     }
     /// A pointer that is never null while not marked nullable, so that a comparison with zero is decided.
+    #[inline]
     pub(crate) const fn never_null(self) -> bool {
         match self {
             Self::MapValue(_) | Self::MapKey(_) | Self::Map(_) | Self::Socket(_) => true,
@@ -212,18 +234,22 @@ impl Register {
     };
 
     /// A number of which nothing is known.
+    #[inline]
     pub(crate) const fn unknown() -> Self {
         Self { kind: Kind::Scalar, ..Self::UNINIT }
     }
     /// A number.
+    #[inline]
     pub(crate) const fn scalar(value: Scalar) -> Self {
         Self { kind: Kind::Scalar, value, ..Self::UNINIT }
     }
     /// One number.
+    #[inline]
     pub(crate) const fn constant(value: u64) -> Self {
         Self::scalar(Scalar::known(value))
     }
     /// A pointer to the start of something.
+    #[inline]
     pub(crate) const fn pointer(kind: Kind) -> Self {
         Self { kind, value: Scalar::known(0), ..Self::UNINIT }
     }
@@ -241,27 +267,33 @@ impl Register {
         matches!(self.kind, Kind::Object(_, flags) if flags.contains(MemFlags::RCU))
     }
     /// A pointer that is certainly not null.
+    #[inline]
     pub(crate) fn never_null(&self) -> bool {
         !self.nullable
             && (self.kind.never_null() || (matches!(self.kind, Kind::Object(..)) && self.is_trusted()))
     }
     /// Whether it is a number.
+    #[inline]
     pub(crate) const fn is_scalar(&self) -> bool {
         matches!(self.kind, Kind::Scalar)
     }
     /// Whether it is the number zero.
+    #[inline]
     pub(crate) fn is_null(&self) -> bool {
         self.is_scalar() && self.value.constant() == Some(0)
     }
     /// Whether the variable part is one number (a scalar: whether it is constant).
+    #[inline]
     pub(crate) fn has_constant_offset(&self) -> bool {
         self.value.constant().is_some()
     }
     /// Constant and variable part together, when both are known.
+    #[inline]
     pub(crate) fn constant_offset(&self) -> Option<i64> {
         self.value.constant().map(|value| value.cast_signed().wrapping_add(i64::from(self.off)))
     }
     /// Forgets the link of a scalar.
+    #[inline]
     pub(crate) const fn unlink(&mut self) {
         self.id = 0;
         if self.linked_delta {

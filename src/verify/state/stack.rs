@@ -4,6 +4,7 @@
 use std::rc::Rc;
 
 use super::Register;
+use super::frame::SHARED;
 
 /// What a stack byte holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -101,22 +102,29 @@ impl Slot {
         Self { bytes: [Byte::Invalid; 8], spilled: Register::UNINIT, special: None };
 
     /// The kinds of all bytes as one number, to compare slots by.
+    #[inline]
     pub(crate) fn pattern(&self) -> u64 {
-        u64::from_le_bytes(self.bytes.map(|byte| byte as u8))
+        let [a, b, c, d, e, f, g, h] = self.bytes;
+        let bytes = [a as u8, b as u8, c as u8, d as u8, e as u8, f as u8, g as u8, h as u8];
+        u64::from_le_bytes(bytes)
     }
     /// Whether all eight bytes are those of one register.
+    #[inline]
     pub(crate) fn is_whole_spill(&self) -> bool {
         self.pattern() == u64::from_le_bytes([Byte::Spill as u8; 8])
     }
     /// Whether no byte belongs to a register or an object.
+    #[inline]
     pub(crate) fn is_plain(&self) -> bool {
         self.bytes.iter().all(|byte| matches!(byte, Byte::Invalid | Byte::Misc | Byte::Zero))
     }
     /// Whether a register is spilled here.
+    #[inline]
     pub(crate) fn is_spill(&self) -> bool {
         self.bytes[0] == Byte::Spill
     }
     /// Whether a number is spilled here.
+    #[inline]
     pub(crate) fn is_scalar_spill(&self) -> bool {
         self.is_spill() && self.spilled.is_scalar()
     }
@@ -153,11 +161,31 @@ pub(crate) struct Stack {
 
 impl Stack {
     /// Slot index and byte in the slot of an offset from r10 (-512 to -1).
+    #[inline]
     pub(crate) const fn place(off: i64) -> (usize, usize) {
         let from_top = (-off - 1) as usize; // callers checked the range
         (from_top / 8, 7 - from_top % 8)
     }
+    const PAGE_BYTES: u64 = (size_of::<[Slot; PAGE]>() + SHARED) as u64;
+
+    fn own_bytes(&self) -> u64 {
+        (size_of::<Self>() + SHARED + self.pages.capacity() * size_of::<Rc<[Slot; PAGE]>>()) as u64
+    }
+    /// Bytes of what it does not share with another stack.
+    pub(super) fn bytes_beside(&self, other: Option<&Self>) -> u64 {
+        let theirs = other.map_or(&[][..], |other| &other.pages);
+        let differs = |(at, page): &(usize, &Rc<[Slot; PAGE]>)| {
+            theirs.get(*at).is_none_or(|theirs| !Rc::ptr_eq(theirs, page))
+        };
+        self.own_bytes() + self.pages.iter().enumerate().filter(differs).count() as u64 * Self::PAGE_BYTES
+    }
+    /// Bytes of what nobody else shares.
+    pub(super) fn bytes_alone(&self) -> u64 {
+        let alone = self.pages.iter().filter(|page| Rc::strong_count(page) == 1).count();
+        self.own_bytes() + alone as u64 * Self::PAGE_BYTES
+    }
     /// Slots in use.
+    #[inline]
     pub(crate) fn len(&self) -> usize {
         self.len
     }
@@ -172,21 +200,25 @@ impl Stack {
         self.len = self.len.max(index + 1);
     }
     /// A slot; beyond those in use, an invalid one.
+    #[inline]
     pub(crate) fn slot(&self, index: usize) -> &Slot {
         static INVALID: Slot = Slot::INVALID;
         self.pages.get(index / PAGE).map_or(&INVALID, |page| &page[index % PAGE])
     }
     /// A slot to change.
+    #[inline]
     pub(crate) fn slot_mut(&mut self, index: usize) -> &mut Slot {
         self.reach(index);
         &mut Rc::make_mut(&mut self.pages[index / PAGE])[index % PAGE]
     }
     /// Kind of a byte.
+    #[inline]
     pub(crate) fn byte(&self, off: i64) -> Byte {
         let (slot, byte) = Self::place(off);
         self.slot(slot).bytes[byte]
     }
     /// All slots in use.
+    #[inline]
     pub(crate) fn slots(&self) -> impl Iterator<Item = &Slot> {
         self.pages.iter().flat_map(|page| page.iter()).take(self.len)
     }

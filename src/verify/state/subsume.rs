@@ -30,11 +30,13 @@ pub(crate) struct IdMap {
 
 impl IdMap {
     /// Forgets all pairs; `fresh` is above every id in use.
+    #[inline]
     pub(crate) fn reset(&mut self, fresh: u32) {
         self.pairs.clear();
         self.fresh = fresh;
     }
     /// Whether the ids correspond.
+    #[inline]
     pub(crate) fn agree(&mut self, old: u32, new: u32) -> bool {
         if (old == 0) != (new == 0) {
             return false;
@@ -54,6 +56,7 @@ impl IdMap {
         true
     }
     /// As `agree`; a number without a link counts as linked to itself alone.
+    #[inline]
     fn agree_scalar(&mut self, old: u32, new: u32) -> bool {
         if old == 0 && new == 0 {
             return true;
@@ -88,6 +91,7 @@ pub(crate) struct Differs {
 
 impl Differs {
     /// Whether a number at this place is certain to keep the new state from being covered: cheaper than to compare.
+    #[inline]
     pub(crate) fn still(
         self,
         old: &State,
@@ -217,10 +221,12 @@ struct Compare {
 
 impl Compare {
     /// Registers that are compared, as bits.
+    #[inline]
     fn registers(&self) -> u16 {
         self.live.bits() & !(1 << Reg::R10.index())
     }
     /// Slots that are compared.
+    #[inline]
     fn slots(&self, old: &Frame, new: &Frame) -> u64 {
         let (slots, count) = match self.exactness {
             Exactness::Same => (u64::MAX, old.stack.len().max(new.stack.len())),
