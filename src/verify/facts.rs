@@ -209,7 +209,7 @@ impl Facts {
     }
 }
 
-/// Puts the facts together after acceptance; ranges of functions that take more than that many bytes are left out.
+/// Puts the facts together after acceptance; ranges of functions that would take more than the limit of memory are left out.
 pub(crate) fn build(
     program: &Program,
     structure: &Structure,

@@ -110,7 +110,7 @@ impl Default for Limits {
             frames: 8,
             stack: 512,
             subprograms: 256,
-            memory: 2 << 30,
+            memory: 256 << 20,
             turns: 1 << 32,
             time: Duration::from_secs(60),
         }
