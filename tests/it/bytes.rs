@@ -19,7 +19,7 @@ use beelift::runtime::{MapDef, MapKind};
 use beelift::verify::{Failure, Limits, Options, Policy, Reason, verify};
 use beelift::{Object, Program, ProgramType};
 
-use crate::generator::{self, Rng};
+use crate::generator::{self, Family, Rng};
 
 /// Instructions that a verification may walk, and bytes that it may remember.
 const LIMITS: Limits = Limits {
@@ -86,10 +86,13 @@ fn seeds() -> Vec<Seed> {
             seeds.push(Seed { name, prog_type, slots: assembly.slots });
         }
     }
-    for number in 0..200 {
-        let case = generator::generate(number);
+    for (family, number) in
+        Family::ALL.into_iter().flat_map(|family| (0..40).map(move |number| (family, number)))
+    {
+        let case = generator::generate_of(family, number);
         let slots = encode(&case.insns, &mut Verbatim).expect("the generator knows the encodings").slots;
-        seeds.push(Seed { name: format!("random program {number}"), prog_type: case.prog_type, slots });
+        let name = format!("random program {family:?} {number}");
+        seeds.push(Seed { name, prog_type: case.prog_type, slots });
     }
     seeds.retain(|seed| !seed.slots.is_empty());
     seeds
@@ -97,7 +100,7 @@ fn seeds() -> Vec<Seed> {
 
 /// Maps of every kind that strings can name by a small number.
 fn maps() -> Arc<[MapDef]> {
-    let mut maps = generator::maps();
+    let mut maps = generator::generate_of(Family::Maps, 0).maps;
     let sizes = |kind: MapKind| match kind {
         MapKind::Ringbuf | MapKind::UserRingbuf | MapKind::Arena => (0, 0, 4096),
         MapKind::Queue | MapKind::Stack | MapKind::BloomFilter => (0, 8, 4),
