@@ -120,6 +120,34 @@ fn what_is_no_object_is_refused_when_it_is_handed_over() {
 }
 
 #[test]
+fn a_helper_that_could_wait_for_the_lock_of_its_own_run_is_refused() {
+    let source = "
+        .map a array key=4 value=16 entries=1 lock=0
+        *(u32 *)(r10 -4) = 0
+        r1 = map[a] ll
+        r2 = r10
+        r2 += -4
+        call bpf_map_lookup_elem
+        if r0 == 0 goto out
+        r1 = r0
+        call bpf_spin_lock
+        *(u64 *)(r10 -24) = 0
+        *(u64 *)(r10 -16) = 0
+        r1 = map[a] ll
+        r2 = r10
+        r2 += -4
+        r3 = r10
+        r3 += -24
+        r4 = 4
+        call bpf_map_update_elem
+    out:
+        r0 = 0
+        exit";
+    let trap = run(source, u64::MAX, &mut ()).0.expect_err("a trap");
+    assert_eq!(trap.kind, TrapKind::Argument);
+}
+
+#[test]
 fn a_trap_tells_the_call_chain_and_the_lines() {
     let source = "
         r6 = 7
