@@ -14,8 +14,20 @@ use crate::isa::{InsnId, MapSlot};
 pub struct CompiledCode {
     /// Native functions. [`Symbol::Function`] indexes them.
     pub functions: Vec<CompiledFunction>,
-    /// Which function is the entry: `extern "C" fn(&ExecContext, r1: u64, r2: u64) -> u64`.
+    /// Which function is the entry: `extern "C" fn(&ExecContext, r1: u64, r2: u64) -> u64`, as far as `convention`
+    /// says.
     pub entry: u32,
+    /// Which registers the entry preserves.
+    pub convention: Convention,
+}
+
+/// Which registers the entry of a program preserves. Arguments and result are in those of the platform's C convention.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Convention {
+    /// Those that a C function preserves.
+    Platform,
+    /// The stack and the frame pointer alone: who enters keeps what it needs, once, and the program saves nothing again.
+    Bare,
 }
 
 impl CompiledCode {

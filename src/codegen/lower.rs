@@ -14,7 +14,7 @@ use cranelift_codegen::ir::{
 };
 use cranelift_codegen::isa::CallConv;
 
-use super::code::{Stub, Symbol};
+use super::code::{Convention, Stub, Symbol};
 use super::memory::Regions;
 use super::{Target, names};
 use crate::ir::func::{
@@ -32,6 +32,8 @@ pub(super) struct Lowering<'a> {
     pub(super) regions: Regions,
     /// See [`Target::near`].
     near: bool,
+    /// See [`convention`].
+    convention: Convention,
     /// See [`Target::compares_whole`].
     pub(super) compares_whole: bool,
     blocks: Vec<clif::Block>,
@@ -50,12 +52,34 @@ pub(super) struct Lowering<'a> {
     trap: Option<clif::Block>,
 }
 
+/// How the module's program is entered. One that always comes back by its own return is a C function wherever it runs: it
+/// saves what it uses, which may be nothing.
+pub(super) fn convention(module: &Module, target: &Target) -> Convention {
+    let leaves = |function: &Function| {
+        function.blocks.iter().any(|block| {
+            matches!(block.end, Terminator::Trap(_))
+                || block.nodes.iter().any(|&node| match function.op(node) {
+                    Op::TrapIf(..) => true,
+                    Op::Call(call, _) => !matches!(call, CallTarget::Function(_)),
+                    _ => false,
+                })
+        })
+    };
+    if module.functions.iter().any(leaves) { target.convention } else { Convention::Platform }
+}
+
 /// Writes function `index` of the module.
-pub(super) fn function(module: &Module, index: usize, target: &Target, func: &mut clif::Function) {
+pub(super) fn function(
+    module: &Module,
+    index: usize,
+    target: &Target,
+    convention: Convention,
+    func: &mut clif::Function,
+) {
     let source = &module.functions[index];
     func.clear();
     func.name = UserFuncName::user(0, u32::try_from(index).expect("fewer functions than 2^32"));
-    func.signature = signature(module, index);
+    func.signature = signature(module, index, convention);
     let regions = Regions::new(func);
     let frame = (source.frame_size > 0).then(|| {
         let data = StackSlotData::new(StackSlotKind::ExplicitSlot, source.frame_size, 3);
@@ -75,6 +99,7 @@ pub(super) fn function(module: &Module, index: usize, target: &Target, func: &mu
         pos: FuncCursor::new(func),
         regions,
         near: target.near,
+        convention,
         compares_whole: target.compares_whole,
         blocks,
         values,
@@ -92,8 +117,13 @@ pub(super) fn function(module: &Module, index: usize, target: &Target, func: &mu
 }
 
 /// Signature of a function: the program itself has the entry's, others the internal one.
-fn signature(module: &Module, index: usize) -> Signature {
-    let convention = if index == 0 { CallConv::SystemV } else { CallConv::Tail };
+fn signature(module: &Module, index: usize, convention: Convention) -> Signature {
+    let entry = match convention {
+        Convention::Platform => CallConv::SystemV,
+        // Arguments and result as there, and no register is preserved.
+        Convention::Bare => CallConv::Winch,
+    };
+    let convention = if index == 0 { entry } else { CallConv::Tail };
     words(convention, 1 + module.functions[index].blocks[0].params.len())
 }
 
@@ -374,7 +404,9 @@ impl Lowering<'_> {
             CallTarget::MapIterate => {
                 (Symbol::Stub(Stub::MapIterate), words(CallConv::SystemV, 1 + args.len()))
             }
-            CallTarget::Function(index) => (Symbol::Function(index), signature(self.module, index as usize)),
+            CallTarget::Function(index) => {
+                (Symbol::Function(index), signature(self.module, index as usize, self.convention))
+            }
         };
         let callee = self.callee(symbol, signature);
         let mut words = vec![self.runtime];

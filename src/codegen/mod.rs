@@ -17,7 +17,7 @@ mod tests;
 #[path = "large/tests.rs"]
 mod tests_large;
 
-pub use code::{CompiledCode, CompiledFunction, PcMapEntry, Reloc, RelocKind, Stub, Symbol};
+pub use code::{CompiledCode, CompiledFunction, Convention, PcMapEntry, Reloc, RelocKind, Stub, Symbol};
 pub use target::{OptLevel, Target};
 
 use std::fmt::Write;
@@ -53,15 +53,16 @@ pub enum CodegenError {
 /// A function that is too large for Cranelift, or a failure of Cranelift.
 pub fn compile(module: &Module, target: &Target) -> Result<CompiledCode, CodegenError> {
     contained(|| {
+        let convention = lower::convention(module, target);
         let mut context = target.take_context();
         let mut functions = Vec::with_capacity(module.functions.len());
         for index in 0..module.functions.len() {
-            lower::function(module, index, target, &mut context.func);
+            lower::function(module, index, target, convention, &mut context.func);
             functions.push(emit::function(&module.functions[index], target, &mut context)?);
             context.clear();
         }
         target.put_context(context);
-        Ok(CompiledCode { functions, entry: 0 })
+        Ok(CompiledCode { functions, entry: 0, convention })
     })
 }
 
@@ -83,10 +84,11 @@ pub fn compile_verified(
 /// A panic of Cranelift.
 pub fn clif(module: &Module, target: &Target) -> Result<String, CodegenError> {
     contained(|| {
+        let convention = lower::convention(module, target);
         let mut text = String::new();
         for index in 0..module.functions.len() {
             let mut func = cranelift_codegen::ir::Function::new();
-            lower::function(module, index, target, &mut func);
+            lower::function(module, index, target, convention, &mut func);
             let name = &module.functions[index].name;
             write!(text, "; {name}\n{}", func.display()).expect("writing to a string");
         }

@@ -9,6 +9,7 @@ use cranelift_codegen::settings::{self, Configurable};
 use target_lexicon::{Architecture, OperatingSystem, Triple};
 
 use super::CodegenError;
+use super::code::Convention;
 
 /// A machine with settings. Cheap to clone; build it once, it costs some 30 µs.
 #[derive(Clone)]
@@ -22,6 +23,8 @@ pub struct Target {
     /// Whether a 32-bit compare-and-exchange compares all 64 bits of the register that holds the expected value: Cranelift's
     /// loop for aarch64 without the atomic instructions (LSE) does.
     pub(super) compares_whole: bool,
+    /// How programs are entered that may leave early.
+    pub(super) convention: Convention,
     /// Cranelift's work space, reused: building it anew costs more than compiling a small program.
     contexts: Arc<Mutex<Vec<Context>>>,
 }
@@ -91,7 +94,10 @@ impl Target {
         let lse = isa.isa_flags().iter().any(|flag| flag.name == "has_lse" && flag.as_bool() == Some(true));
         let (machine, larger) = (Arc::new(machine), Arc::default());
         let contexts = Arc::default();
-        Ok(Self { isa, machine, larger, near, compares_whole: aarch64 && !lse, contexts })
+        // Code that is linked into an executable is called by C.
+        let convention = if near || aarch64 { Convention::Platform } else { Convention::Bare };
+        let compares_whole = aarch64 && !lse;
+        Ok(Self { isa, machine, larger, near, compares_whole, convention, contexts })
     }
 
     /// What a function of so many basic blocks is compiled with.

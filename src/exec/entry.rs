@@ -1,10 +1,11 @@
 //! Entering native code and leaving it early.
 //!
-//! [`enter`] saves the registers that a called function must preserve, stores the stack pointer in
-//! [`ExecContext::saved_sp`] and calls the program. [`trap_exit`] restores that stack pointer from any depth
-//! of native frames and returns zero from `enter`. Frames it jumps over are generated code and the outermost
-//! shim of a helper, which holds nothing that must be dropped (INV-7). [`throw_exit`] does the same with a
-//! value: an exception ends the program by `exit` from wherever it is.
+//! [`enter`] stores the stack pointer in [`ExecContext::saved_sp`] and calls the program. On x86-64 such a program preserves
+//! no registers ([`Convention::Bare`](crate::codegen::Convention)), and whoever enters it saves what it uses; elsewhere
+//! [`enter`] saves what a called function must preserve. [`trap_exit`] restores that stack pointer from any depth of
+//! native frames and returns zero from `enter`. Frames it jumps over are generated code and the outermost shim of a
+//! helper, which holds nothing that must be dropped (INV-7). [`throw_exit`] does the same with a value: an exception
+//! ends the program by `exit` from wherever it is.
 //!
 //! Status checks after every call were the alternative: they cost a load and a branch a call, and keep the
 //! trap path alive in every caller. Leaving by stack pointer costs one store at the entry.
@@ -16,53 +17,52 @@ use beelift_runtime::abi::offset;
 /// A program's entry in the platform's C convention.
 pub(super) type EntryFn = unsafe extern "C" fn(&ExecContext<'_>, u64, u64) -> u64;
 
-/// Calls `entry(cx, r1, r2)` so that [`trap_exit`] can come back here.
+/// Calls `entry(cx, r1, r2)` so that [`trap_exit`] can come back here. The code need not preserve any register but the
+/// stack pointer: whoever this is built into keeps what it needs itself, once for many runs.
 ///
 /// # Safety
 /// `entry` is the entry of published code whose program was verified for this context (INV-1, INV-2).
 #[cfg(target_arch = "x86_64")]
-#[unsafe(naked)]
-pub(super) unsafe extern "C" fn enter(cx: &ExecContext<'_>, r1: u64, r2: u64, entry: EntryFn) -> u64 {
-    // Six pushes and the return address: 56 bytes; 8 more align the stack to 16 at the call.
-    std::arch::naked_asm!(
-        "endbr64",
-        "push rbp",
-        "mov rbp, rsp",
-        "push rbx",
-        "push r12",
-        "push r13",
-        "push r14",
-        "push r15",
-        "sub rsp, 8",
-        "mov [rdi + {saved}], rsp",
-        "call rcx",
-        "add rsp, 8",
-        "pop r15",
-        "pop r14",
-        "pop r13",
-        "pop r12",
-        "pop rbx",
-        "pop rbp",
-        "ret",
-        saved = const offset::SAVED_SP,
-    )
+#[inline(always)]
+pub(super) unsafe fn enter(cx: &ExecContext<'_>, r1: u64, r2: u64, entry: EntryFn) -> u64 {
+    let result;
+    // SAFETY: INV-1, INV-2: by the contract. The code comes back behind the call with the stack as it was, by its own
+    // return or by a stub that restores the stack pointer; every other register is saved or said to change. The two that
+    // the compiler keeps for itself keep the stack aligned.
+    unsafe {
+        std::arch::asm!(
+            "push rbp",
+            "push rbx",
+            "mov [rdi + {saved}], rsp",
+            "call rcx",
+            "pop rbx",
+            "pop rbp",
+            saved = const offset::SAVED_SP,
+            inout("rdi") std::ptr::from_ref(cx) => _,
+            inout("rsi") r1 => _,
+            inout("rdx") r2 => _,
+            inout("rcx") entry => _,
+            lateout("rax") result,
+            out("r12") _,
+            out("r13") _,
+            out("r14") _,
+            out("r15") _,
+            clobber_abi("C"),
+        );
+    }
+    result
 }
 
 /// Leaves generated code at once; [`enter`] returns 0.
 #[cfg(target_arch = "x86_64")]
 #[unsafe(naked)]
 pub(super) extern "C" fn trap_exit(cx: &ExecContext<'_>) -> ! {
+    // The word below is where the call in `enter` left the address behind it.
     std::arch::naked_asm!(
         "endbr64",
-        "mov rsp, [rdi + {saved}]",
+        "mov rax, [rdi + {saved}]",
+        "lea rsp, [rax - 8]",
         "xor eax, eax",
-        "add rsp, 8",
-        "pop r15",
-        "pop r14",
-        "pop r13",
-        "pop r12",
-        "pop rbx",
-        "pop rbp",
         "ret",
         saved = const offset::SAVED_SP,
     )
@@ -74,15 +74,9 @@ pub(super) extern "C" fn trap_exit(cx: &ExecContext<'_>) -> ! {
 pub(super) extern "C" fn throw_exit(cx: &ExecContext<'_>, value: u64) -> ! {
     std::arch::naked_asm!(
         "endbr64",
-        "mov rsp, [rdi + {saved}]",
+        "mov rax, [rdi + {saved}]",
+        "lea rsp, [rax - 8]",
         "mov rax, rsi",
-        "add rsp, 8",
-        "pop r15",
-        "pop r14",
-        "pop r13",
-        "pop r12",
-        "pop rbx",
-        "pop rbp",
         "ret",
         saved = const offset::SAVED_SP,
     )

@@ -14,7 +14,7 @@ use beelift_runtime::map::MapHandle;
 use super::entry::{self, EntryFn};
 use super::link::{Bindings, LinkError, Linked, link};
 use super::memory::CodeMemory;
-use crate::codegen::{CompiledCode, Reloc, Symbol};
+use crate::codegen::{CompiledCode, Convention, Reloc, Symbol};
 use crate::isa::InsnId;
 
 /// Native code, published, with the maps it names. `Send + Sync`: a run takes `&self`.
@@ -28,8 +28,9 @@ pub struct JitProgram {
     objects: ObjectTypes,
     /// The one length of the buffer (of a `memory` program) that the code is for.
     buffer: Option<u32>,
-    /// Whether the code calls nothing outside itself, so that it always comes back by its own return.
-    self_contained: bool,
+    /// Whether the code can be called as a function: it preserves registers as one, and calls nothing outside itself, so that
+    /// it always comes back by its own return.
+    is_function: bool,
 }
 
 /// Why native code stopped, and at which instruction.
@@ -61,9 +62,14 @@ impl JitProgram {
             throw_exit: entry::throw_exit as *const () as u64,
         };
         let linked = link(&code, memory, &bindings)?;
-        let self_contained = code.functions.iter().flat_map(|function| &function.relocs).all(stays_inside);
+        let is_function = match code.convention {
+            Convention::Platform => {
+                code.functions.iter().flat_map(|function| &function.relocs).all(stays_inside)
+            }
+            Convention::Bare => false,
+        };
         let objects = ObjectTypes::default();
-        Ok(Self { linked, code, maps, prog_type, attach_type, objects, buffer, self_contained })
+        Ok(Self { linked, code, maps, prog_type, attach_type, objects, buffer, is_function })
     }
 
     /// The program allocates objects of these types.
@@ -137,7 +143,7 @@ impl JitProgram {
         // SAFETY: INV-1: the address is the entry of code that `self.linked` keeps published, and the code
         // generator gives every entry this signature.
         let entry = unsafe { std::mem::transmute::<usize, EntryFn>(self.linked.entry as usize) };
-        if self.self_contained {
+        if self.is_function {
             // SAFETY: INV-2, INV-4: by the contract of this function. Nobody is called who could leave early.
             return unsafe { entry(cx, r1, r2) };
         }
