@@ -32,8 +32,8 @@ impl Regions {
 
     fn of(&self, class: Class) -> Option<AliasRegion> {
         match class {
-            Class::Any => None,
-            Class::Stack => Some(self.0[0]),
+            Class::Any | Class::Outside => None,
+            Class::Stack | Class::Caller => Some(self.0[0]),
             Class::Context => Some(self.0[1]),
             Class::Packet => Some(self.0[2]),
             Class::Map => Some(self.0[3]),

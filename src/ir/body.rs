@@ -9,10 +9,12 @@
 use std::borrow::Cow;
 use std::rc::Rc;
 
+use beelift_runtime::TrapKind;
+
 use super::build::Program;
 use super::fold::{Builder, Divisor};
 use super::func::{
-    Address, BinaryOp, BlockId, Class, Condition, Edge, Place, Target, Terminator, Type, Value,
+    Address, BinaryOp, BlockId, Class, Condition, Edge, FrameUse, Place, Target, Terminator, Type, Value,
 };
 use super::shape::{self, REGISTERS, Shape};
 use super::slots;
@@ -21,7 +23,7 @@ use crate::isa::limits::{MAY_GOTO_BUDGET, function_address};
 use crate::isa::semantics::{self, Machine};
 use crate::isa::{AluOp, Callee, Const64, Insn, InsnId, Operand, Reg, Size, Width};
 use crate::verify::Verified;
-use crate::verify::facts::{CallFact, ValueFact};
+use crate::verify::facts::{CallFact, StackArgument, ValueFact};
 
 /// One activation of a subprogram inside a native function.
 #[derive(Debug)]
@@ -62,6 +64,16 @@ impl Frame {
     pub(crate) fn place(&self, b: &mut Builder, offset: i32) -> Place {
         let base = self.end(b);
         b.settle(Place { base, off: offset, class: Class::Stack, aligned: offset % 8 == 0 })
+    }
+    /// Likewise, as a value.
+    pub(crate) fn address(&self, b: &mut Builder, offset: i32) -> Value {
+        let end = self.end(b);
+        let offset = b.number(Type::I64, i64::from(offset).cast_unsigned());
+        b.binary(BinaryOp::Add, Type::I64, end, offset)
+    }
+    /// Bytes of the native function's frame by offset from r10.
+    pub(crate) fn bytes(&self, offset: i32) -> Option<u32> {
+        (self.base + self.shape.depth).checked_add_signed(offset)
     }
     /// Offset of the first byte that no activation holds now, in the native function's frame.
     fn free(&self) -> u32 {
@@ -228,6 +240,23 @@ impl Body<'_> {
     pub(crate) fn argument(&mut self, frame: &Frame, reg: Reg) -> Value {
         self.register(frame, reg)
     }
+    /// An argument of a subprogram: an address in the frame by its place, wherever the register has it from.
+    fn passed(&mut self, frame: &Frame, reg: Reg) -> Value {
+        let places = self.call_fact().map_or([StackArgument::Elsewhere; 5], |fact| fact.stack_arguments);
+        let at = Reg::ARGS.iter().position(|&argument| argument == reg);
+        match at.map_or(StackArgument::Elsewhere, |at| places[at]) {
+            StackArgument::At(offset) => {
+                let address = frame.address(&mut self.b, offset);
+                if self.options.assert_facts {
+                    let given = self.argument(frame, reg);
+                    let wrong = self.b.compare(Condition::Ne, given, address);
+                    self.trap_if(TrapKind::FactViolated, wrong);
+                }
+                address
+            }
+            StackArgument::Elsewhere | StackArgument::Varies => self.argument(frame, reg),
+        }
+    }
     pub(crate) fn slot(&mut self, frame: &Frame, slot: usize) -> Value {
         self.defined(frame.state[REGISTERS + slot])
     }
@@ -334,7 +363,7 @@ impl Body<'_> {
             offset = self.b.binary(BinaryOp::Add, Type::I64, index, offset);
         }
         let bytes = self.b.number(Type::I64, u64::from(size.bytes()));
-        let result = self.b.call(Target::PacketLoad, vec![offset, bytes]);
+        let result = self.b.call(Target::PacketLoad, vec![offset, bytes], FrameUse::NONE);
         let zero = self.b.number(Type::I64, 0);
         let outside = self.b.compare(Condition::SLt, result, zero);
         self.leave_if(frame, outside, |_| zero);
@@ -435,10 +464,12 @@ impl Body<'_> {
             .filter(|&(at, _)| taken >> at & 1 == 1)
             .map(|(_, reg)| reg)
             .collect();
-        let args: Vec<Value> = passed.iter().map(|&reg| self.argument(frame, reg)).collect();
+        let args: Vec<Value> = passed.iter().map(|&reg| self.passed(frame, reg)).collect();
         if !self.program.inlines(self.verified, callee, frame.depth, self.b.func.nodes.len()) {
             let function = self.program.function_of(callee);
-            return Ok(self.b.call(Target::Function(function), args));
+            let points = self.call_fact().is_none_or(|fact| fact.stack_escapes);
+            let frame_use = if points { FrameUse::UNKNOWN } else { FrameUse::NONE };
+            return Ok(self.b.call(Target::Function(function), args, frame_use));
         }
         let after = self.b.func.add_block();
         let result = self.b.param(after, self.at);

@@ -14,6 +14,7 @@ use super::func::Function;
 use super::shape::{self, Shape};
 use super::{Module, Options, Unsupported, passes};
 use crate::isa::{Callee, Insn, InsnId, Reg};
+use crate::link::Linkage;
 use crate::verify::Verified;
 
 /// Subprograms of at most that many instructions are inlined everywhere.
@@ -28,6 +29,9 @@ const DEEPEST: u32 = 8;
 /// What is known of the whole program while its functions are built.
 pub(crate) struct Program {
     pub(crate) layout: ContextLayout,
+    /// Whether memory that the verifier knows nothing more of is no stack: global functions take stack of their callers as
+    /// such memory.
+    pub(crate) memory_is_outside: bool,
     shapes: Vec<Option<Rc<Shape>>>,
     calls: Vec<u32>,
     /// Native function of each subprogram that has one.
@@ -53,7 +57,9 @@ impl Program {
         let mut functions = vec![None; count];
         functions[0] = Some(0);
         let layout = program.layout();
-        Self { layout, shapes: vec![None; count], calls, functions, wanted: vec![0] }
+        let global = |sub: &crate::link::Subprogram| sub.linkage == Linkage::Global;
+        let memory_is_outside = !program.subprograms.iter().skip(1).any(global);
+        Self { layout, memory_is_outside, shapes: vec![None; count], calls, functions, wanted: vec![0] }
     }
 
     pub(crate) fn shape(&mut self, verified: &Verified, subprogram: usize) -> Rc<Shape> {

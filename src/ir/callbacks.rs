@@ -7,7 +7,9 @@
 
 use super::Unsupported;
 use super::body::{Body, Frame};
-use super::func::{BinaryOp, BlockId, Class, Condition, Edge, Place, Target, Terminator, Type, Value};
+use super::func::{
+    BinaryOp, BlockId, Class, Condition, Edge, FrameUse, Place, Target, Terminator, Type, Value,
+};
 use crate::isa::limits::{MAX_LOOPS, function_address};
 use crate::isa::{InsnId, Reg, Sign, Size};
 use beelift_runtime::helper::{DRAIN_BYTES, MAP_CURSOR_BYTES, TREE_ADD_DONE, drain_words, map_cursor};
@@ -79,7 +81,7 @@ impl Body<'_> {
         self.end(Terminator::Jump(Edge { to: new.head, args: vec![zero, zero] }));
         self.b.block = new.head;
         let out = self.scratch(frame, MAP_CURSOR_BYTES);
-        let value = self.b.call(Target::MapIterate, vec![map, cursor, out]);
+        let value = self.b.call(Target::MapIterate, vec![map, cursor, out], FrameUse::UNKNOWN);
         let more = self.b.compare(Condition::Ne, value, zero);
         self.go_on_if(more, &new);
         let word = |off| Place { base: out, off, class: Class::Any, aligned: true };
@@ -107,7 +109,11 @@ impl Body<'_> {
         self.end(Terminator::Jump(Edge { to: new.head, args: vec![zero] }));
         self.b.block = new.head;
         let out = self.scratch(frame, DRAIN_BYTES);
-        let sample = self.b.call(Target::Helper(USER_RINGBUF_DRAIN), vec![map, new.calls, out, flags]);
+        let sample = self.b.call(
+            Target::Helper(USER_RINGBUF_DRAIN),
+            vec![map, new.calls, out, flags],
+            FrameUse::UNKNOWN,
+        );
         let place = Place { base: out, off: drain_words::COUNT, class: Class::Any, aligned: true };
         let count = self.b.load(Size::DW, Sign::Zero, place);
         let more = self.b.compare(Condition::Ne, sample, zero);
@@ -134,7 +140,7 @@ impl Body<'_> {
         let (head, body, done) = (self.b.func.add_block(), self.b.func.add_block(), self.b.func.add_block());
         let next = self.b.param(head, self.at);
         let zero = self.b.number(Type::I64, 0);
-        let first = self.b.call(Target::Kfunc(step), vec![root, node, zero, zero]);
+        let first = self.b.call(Target::Kfunc(step), vec![root, node, zero, zero], FrameUse::UNKNOWN);
         self.end(Terminator::Jump(Edge { to: head, args: vec![first] }));
         self.b.block = head;
         let most = self.b.number(Type::I64, TREE_ADD_DONE);
@@ -145,7 +151,7 @@ impl Body<'_> {
         let before = self.call_back(&callbacks, callback, &[node, next]);
         let (zero, one) = (self.b.number(Type::I64, 0), self.b.number(Type::I64, 1));
         let before = self.b.choose(before, one, zero);
-        let after = self.b.call(Target::Kfunc(step), vec![root, node, next, before]);
+        let after = self.b.call(Target::Kfunc(step), vec![root, node, next, before], FrameUse::UNKNOWN);
         self.end(Terminator::Jump(Edge { to: head, args: vec![after] }));
         self.b.block = done;
         next
@@ -255,7 +261,7 @@ impl Body<'_> {
             .map(|at| given.get(at).copied().unwrap_or(zero))
             .collect();
         let function = self.program.function_of(callee);
-        self.b.call(Target::Function(function), args)
+        self.b.call(Target::Function(function), args, FrameUse::UNKNOWN)
     }
 }
 

@@ -10,13 +10,19 @@ use beelift_runtime::helper::{self, ArgKind};
 use beelift_runtime::map::InlineLookup;
 
 use super::body::{Body, Frame};
-use super::func::{Address, BinaryOp, Class, Condition, Place, Target, Terminator, Type, UnaryOp, Value};
+use super::func::{
+    Address, BinaryOp, Class, Condition, FrameUse, Op, Place, Target, Terminator, Type, UnaryOp, Value,
+};
 use super::{Unsupported, callbacks, slots};
 use crate::isa::{Callee, Insn, InsnId, KfuncSlot, MapSlot, Reg, Sign, Size};
 use crate::verify::Verified;
 
 /// `bpf_map_lookup_elem`
 const MAP_LOOKUP: u32 = 1;
+/// `bpf_map_update_elem`
+const MAP_UPDATE: u32 = 2;
+/// `bpf_map_delete_elem`
+const MAP_DELETE: u32 = 3;
 /// `bpf_tail_call`
 const TAIL_CALL: u32 = 12;
 /// `bpf_get_smp_processor_id`
@@ -98,12 +104,40 @@ impl Body<'_> {
     /// A helper call without anything special.
     pub(crate) fn plain_helper(&mut self, frame: &Frame, helper: u32) -> Value {
         let count = usize::from(arity(self.verified, helper));
-        let args = Reg::ARGS[..count].iter().map(|&reg| self.argument(frame, reg)).collect();
+        let args: Vec<Value> = Reg::ARGS[..count].iter().map(|&reg| self.argument(frame, reg)).collect();
         let target = match self.call_fact().and_then(|fact| fact.map) {
             Some(slot) if helper::specialises(helper) => Target::MapHelper(helper, slot),
             _ => Target::Helper(helper),
         };
-        self.b.call(target, args)
+        let frame_use = self.frame_use(frame, helper, &args);
+        self.b.call(target, args, frame_use)
+    }
+
+    /// What a helper does to the frame: what the verifier says, or what its arguments say where they point into the frame
+    /// of a caller.
+    fn frame_use(&self, frame: &Frame, helper: u32, args: &[Value]) -> FrameUse {
+        let Some(fact) = self.call_fact() else { return FrameUse::UNKNOWN };
+        if !fact.stack_escapes {
+            let place = |&(offset, bytes): &(i32, u32)| Some((frame.bytes(offset)?, bytes));
+            let places = |list: &[(i32, u32)]| list.iter().map(place).collect::<Option<Vec<_>>>();
+            return match (places(&fact.stack_reads), places(&fact.stack_writes)) {
+                (Some(reads), Some(writes)) => FrameUse { unknown: false, reads, writes },
+                (None, _) | (_, None) => FrameUse::UNKNOWN,
+            };
+        }
+        let Some(map) = fact.map.and_then(|map| self.verified.program().maps.get(map.0 as usize)) else {
+            return FrameUse::UNKNOWN;
+        };
+        let read = |argument: usize, bytes| match self.b.func.op(args[argument]) {
+            Op::Frame(at) => Some((at, bytes)),
+            _ => None,
+        };
+        let reads = match helper {
+            MAP_LOOKUP | MAP_DELETE => [read(1, map.key_size)].into_iter().collect(),
+            MAP_UPDATE => [read(1, map.key_size), read(2, map.value_size)].into_iter().collect(),
+            _ => None,
+        };
+        reads.map_or(FrameUse::UNKNOWN, |reads| FrameUse { reads, ..FrameUse::NONE })
     }
 
     /// A call of a kernel function: its result, or `None` if it does not come back.
@@ -121,7 +155,9 @@ impl Body<'_> {
         }
         let count = usize::from(kfunc_arity(verified, slot));
         let args = Reg::ARGS[..count].iter().map(|&reg| self.argument(frame, reg)).collect();
-        Ok(Some(self.b.call(Target::Kfunc(number), args)))
+        let escapes = self.call_fact().is_none_or(|fact| fact.stack_escapes);
+        let frame_use = if escapes { FrameUse::UNKNOWN } else { FrameUse::NONE };
+        Ok(Some(self.b.call(Target::Kfunc(number), args, frame_use)))
     }
 
     /// Ends the program. The exception callback is called from here: it sees nothing of the program but what was
@@ -136,11 +172,11 @@ impl Body<'_> {
                 let given = |at| if at == 0 { thrown } else { zero };
                 let args = (0..Reg::ARGS.len()).filter(|at| taken >> at & 1 == 1).map(given).collect();
                 let function = self.program.function_of(callback);
-                self.b.call(Target::Function(function), args)
+                self.b.call(Target::Function(function), args, FrameUse::UNKNOWN)
             }
         };
         if self.b.func.subprogram != 0 {
-            self.b.call(Target::Throw, vec![result]);
+            self.b.call(Target::Throw, vec![result], FrameUse::NONE);
         }
         self.end(Terminator::Return(result));
     }

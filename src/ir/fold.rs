@@ -6,7 +6,9 @@
 #![forbid(unsafe_code)]
 
 use super::FastMap;
-use super::func::{Address, BinaryOp, BlockId, Condition, Function, Op, Place, Target, Type, UnaryOp, Value};
+use super::func::{
+    Address, BinaryOp, BlockId, Condition, FrameUse, Function, Op, Place, Target, Type, UnaryOp, Value,
+};
 use crate::isa::semantics::{Concrete, Machine};
 use crate::isa::{InsnId, Sign, Size, Width};
 
@@ -121,9 +123,8 @@ impl Builder {
         let place = self.settle(place);
         self.emit(Op::Store(size, place, value), Type::I64);
     }
-    pub(crate) fn call(&mut self, target: Target, args: Vec<Value>) -> Value {
-        let list = super::func::ArgList(u32::try_from(self.func.args.len()).expect("fewer than 2^32 calls"));
-        self.func.args.push(args);
+    pub(crate) fn call(&mut self, target: Target, args: Vec<Value>, frame_use: FrameUse) -> Value {
+        let list = self.func.add_args(args, frame_use);
         self.emit(Op::Call(target, list), Type::I64)
     }
 
@@ -343,7 +344,7 @@ fn fits_within(function: &Function, value: Value, bits: u32, steps: u32) -> bool
 }
 
 /// The width of a number type.
-const fn width_of(ty: Type) -> Option<Width> {
+pub(crate) const fn width_of(ty: Type) -> Option<Width> {
     match ty {
         Type::I8 => None,
         Type::I32 => Some(Width::W32),

@@ -164,8 +164,12 @@ impl Condition {
 pub enum Class {
     /// May be anything.
     Any,
-    /// The stack frames of the program.
+    /// The function's own stack frame, or one of those below it.
     Stack,
+    /// The stack frame of a calling function.
+    Caller,
+    /// Anything but stack frames.
+    Outside,
     /// The native context structure.
     Context,
     /// Packet bytes.
@@ -264,6 +268,24 @@ pub enum Op {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct ArgList(pub u32);
 
+/// Bytes of the function's frame that a call touches.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct FrameUse {
+    /// Any of them, and the call may keep an address for those after it.
+    pub unknown: bool,
+    /// Those it may read: offset and number.
+    pub reads: Vec<(u32, u32)>,
+    /// Those it may write.
+    pub writes: Vec<(u32, u32)>,
+}
+
+impl FrameUse {
+    /// No byte.
+    pub const NONE: Self = Self { unknown: false, reads: Vec::new(), writes: Vec::new() };
+    /// Nobody knows.
+    pub const UNKNOWN: Self = Self { unknown: true, reads: Vec::new(), writes: Vec::new() };
+}
+
 /// An operation with its type and origin.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Node {
@@ -348,6 +370,8 @@ pub struct Function {
     pub blocks: Vec<Block>,
     /// Arguments of calls.
     pub args: Vec<Vec<Value>>,
+    /// What the calls do to the frame, likewise by [`ArgList`].
+    pub frame_uses: Vec<FrameUse>,
     /// Bytes of the stack frame.
     pub frame_size: u32,
 }
@@ -362,6 +386,7 @@ impl Function {
             nodes: Vec::new(),
             blocks: Vec::new(),
             args: Vec::new(),
+            frame_uses: Vec::new(),
             frame_size: 0,
         }
     }
@@ -388,6 +413,13 @@ impl Function {
         let value = Value(u32::try_from(self.nodes.len()).expect("fewer nodes than 2^32"));
         self.nodes.push(Node { op, ty, insn });
         value
+    }
+    /// A new list of arguments for a call.
+    pub fn add_args(&mut self, args: Vec<Value>, frame_use: FrameUse) -> ArgList {
+        let list = ArgList(u32::try_from(self.args.len()).expect("fewer than 2^32 calls"));
+        self.args.push(args);
+        self.frame_uses.push(frame_use);
+        list
     }
     /// A new block that ends in a trap until it gets its end.
     pub fn add_block(&mut self) -> BlockId {

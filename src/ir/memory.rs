@@ -8,7 +8,7 @@ use beelift_runtime::ctx::{ContextLayout, FieldKind};
 
 use super::Unsupported;
 use super::body::{Body, Frame};
-use super::func::{BinaryOp, Class, Op, Place, Target, Type, Value};
+use super::func::{BinaryOp, Class, FrameUse, Op, Place, Target, Type, Value};
 use super::slots;
 use crate::isa::semantics;
 use crate::isa::{AtomicOp, Insn, Operand, Reg, Sign, Size, Width};
@@ -135,7 +135,7 @@ impl Body<'_> {
         let off = self.b.number(Type::I64, i64::from(off).cast_unsigned());
         let address = self.b.binary(BinaryOp::Add, Type::I64, base, off);
         let bytes = self.b.number(Type::I64, u64::from(size.bytes()));
-        let raw = self.b.call(Target::ObjectLoad, vec![address, bytes]);
+        let raw = self.b.call(Target::ObjectLoad, vec![address, bytes], FrameUse::NONE);
         semantics::extend_load(&mut self.b, size, sign, raw)
     }
 
@@ -176,12 +176,16 @@ impl Body<'_> {
                 let place = frame.place(&mut self.b, offset);
                 return Ok(Located::Memory(Place { aligned, ..place }));
             }
+            // What is built in line may point to where it is built into.
+            Region::CallerStack if frame.depth == 0 => Class::Caller,
             Region::Stack { offset: None } | Region::CallerStack => Class::Stack,
             Region::Packet => Class::Packet,
             Region::MapValue(_) => Class::Map,
             // A dynptr slice may be packet bytes.
             Region::Object => return Err(self.unsupported("access to a kernel object")),
-            Region::Memory | Region::Allocated | Region::Mixed => Class::Any,
+            Region::Allocated => Class::Outside,
+            Region::Memory if self.program.memory_is_outside => Class::Outside,
+            Region::Memory | Region::Mixed => Class::Any,
             Region::Stale => {
                 return Err(self.unsupported("access other than a load of an object that may be gone"));
             }
@@ -206,7 +210,7 @@ impl Body<'_> {
             ContextLayout::Fields { .. } => {}
             ContextLayout::Raw { .. } => return Ok(Located::Memory(self.b.settle(place(i32::from(off))))),
             ContextLayout::Memory => {
-                let place = Place { class: Class::Any, ..place(i32::from(off)) };
+                let place = Place { class: Class::Outside, ..place(i32::from(off)) };
                 return Ok(Located::Memory(self.b.settle(place)));
             }
             ContextLayout::Kernel => return Err(self.unsupported("context that only the kernel has")),

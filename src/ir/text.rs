@@ -36,6 +36,8 @@ impl fmt::Display for Class {
             Self::Packet => "packet",
             Self::Map => "map",
             Self::Runtime => "runtime",
+            Self::Caller => "caller",
+            Self::Outside => "outside",
         })
     }
 }

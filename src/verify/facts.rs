@@ -105,7 +105,27 @@ pub enum BranchFact {
     Never,
 }
 
-/// A fact about one helper call.
+/// Whether an argument of a subprogram points into the stack of the calling frame.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub enum StackArgument {
+    /// It points to no stack, on every path.
+    #[default]
+    Elsewhere,
+    /// To this offset from r10, on every path.
+    At(i32),
+    /// Somewhere in some frame's stack, on some path.
+    Varies,
+}
+
+impl StackArgument {
+    /// What holds on the paths of both.
+    pub(crate) fn unite(self, other: Self) -> Self {
+        if self == other { self } else { Self::Varies }
+    }
+}
+
+/// A fact about one call.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct CallFact {
@@ -121,6 +141,8 @@ pub struct CallFact {
     pub stack_writes: Vec<(i32, u32)>,
     /// Arguments point into the stack in a way the two lists do not describe exactly.
     pub stack_escapes: bool,
+    /// Where r1 to r5 point to, for a call of a subprogram.
+    pub stack_arguments: [StackArgument; 5],
     /// Subprograms that are called back, on some path.
     pub callbacks: Vec<InsnId>,
     /// What a call through a register calls, on some path.

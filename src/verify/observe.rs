@@ -145,6 +145,9 @@ impl Observed {
                     }
                 }
                 seen.stack_escapes |= fact.stack_escapes;
+                for (seen, new) in seen.stack_arguments.iter_mut().zip(fact.stack_arguments) {
+                    *seen = seen.unite(new);
+                }
                 for (list, new) in
                     [(&mut seen.stack_reads, fact.stack_reads), (&mut seen.stack_writes, fact.stack_writes)]
                 {

@@ -9,7 +9,7 @@ use beelift::codegen::{self, CodegenError, Target};
 use beelift::ir;
 use beelift::isa::{Insn, InsnId, MapSlot, Operand};
 use beelift::link::Program;
-use beelift::verify::facts::{AccessFact, BranchFact, CallFact, Region, ValueFact};
+use beelift::verify::facts::{AccessFact, BranchFact, CallFact, Region, StackArgument, ValueFact};
 use beelift::verify::{self, Facts, Options, Verified};
 
 use crate::args::{self, Stage};
@@ -257,6 +257,13 @@ fn call(program: &Program, fact: &CallFact) -> String {
     }
     for (offset, bytes) in &fact.stack_writes {
         text.push(format!("writes {bytes} bytes of stack at {offset}"));
+    }
+    for (argument, place) in fact.stack_arguments.iter().enumerate() {
+        match place {
+            StackArgument::Elsewhere => {}
+            StackArgument::At(offset) => text.push(format!("r{} is stack at {offset}", argument + 1)),
+            StackArgument::Varies => text.push(format!("r{} is somewhere on the stack", argument + 1)),
+        }
     }
     if fact.stack_escapes {
         text.push("stack escapes".to_owned());

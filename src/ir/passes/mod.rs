@@ -6,6 +6,7 @@
 mod bytes;
 mod chain;
 mod exits;
+mod frame;
 mod idioms;
 mod ladder;
 mod latch;
@@ -23,6 +24,9 @@ pub(crate) fn run(function: &mut Function, options: Options) {
     let _ = options;
     params::run(function);
     sweep::run(function);
+    if frame::run(function) {
+        params::run(function);
+    }
     stores::run(function);
     bytes::run(function);
     idioms::run(function);

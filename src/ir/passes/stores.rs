@@ -88,7 +88,9 @@ impl Pass<'_> {
 
     fn before_load(&mut self, size: Size, place: Place) {
         match place.class {
-            Class::Context | Class::Packet | Class::Map | Class::Runtime => return,
+            Class::Context | Class::Packet | Class::Map | Class::Runtime | Class::Caller | Class::Outside => {
+                return;
+            }
             Class::Stack | Class::Any => {}
         }
         let apart =

@@ -9,7 +9,7 @@ use crate::isa::{Callee, InsnId, Reg};
 use crate::link::Linkage;
 use crate::verify::TAIL_CALL;
 use crate::verify::explore::{Check, Next, Stop, Verifier};
-use crate::verify::facts::CallFact;
+use crate::verify::facts::{CallFact, StackArgument};
 use crate::verify::precision::Note;
 use crate::verify::prototype::ArgumentType;
 use crate::verify::report::Reason;
@@ -58,12 +58,32 @@ impl Verifier<'_> {
         if self.program.subprograms[subprogram].linkage == Linkage::Global && subprogram != 0 {
             return self.global_call(subprogram);
         }
-        self.observed.call(self.at, CallFact { stack_escapes: true, ..CallFact::default() });
+        let fact = self.with_stack_arguments(subprogram, CallFact::default());
+        self.observed.call(self.at, fact);
         let frame = self.new_frame(subprogram)?;
         self.note(Note::Entered);
         self.forget_caller_saved();
         self.enter(frame);
         Ok(Next::To(entry))
+    }
+
+    /// Notes which arguments of a subprogram point into the stack.
+    fn with_stack_arguments(&self, subprogram: usize, mut fact: CallFact) -> CallFact {
+        let taken = self.liveness.argument_bits(subprogram);
+        let taken = Reg::ARGS.iter().enumerate().filter(|(at, _)| taken >> at & 1 == 1);
+        for (at, &reg) in taken {
+            let register = self.state.register(reg);
+            let Kind::Stack(frame) = register.kind else { continue };
+            fact.stack_escapes = true;
+            let offset =
+                register.value.constant().map(|number| number.cast_signed() + i64::from(register.off));
+            let own = usize::from(frame) == self.state.depth();
+            fact.stack_arguments[at] = match offset.and_then(|offset| i32::try_from(offset).ok()) {
+                Some(offset) if own => StackArgument::At(offset),
+                Some(_) | None => StackArgument::Varies,
+            };
+        }
+        fact
     }
 
     /// A callee's frame with the arguments of the running one.
@@ -103,7 +123,7 @@ impl Verifier<'_> {
         for (argument, reg) in prototype.arguments.iter().zip(Reg::ARGS) {
             self.global_argument(*argument, reg, &mut fact)?;
         }
-        fact.stack_escapes = true;
+        let fact = self.with_stack_arguments(subprogram, fact);
         self.observed.call(self.at, fact);
         self.observed.called[subprogram] = true;
         if tables.changes_packet[subprogram] {
