@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod bytes;
+mod callee;
 mod chain;
 mod exits;
 mod frame;
@@ -15,6 +16,7 @@ mod params;
 mod select;
 mod stores;
 mod sweep;
+mod thread;
 
 use super::Options;
 use super::func::{Function, Value};
@@ -24,6 +26,10 @@ pub(crate) fn run(function: &mut Function, options: Options) {
     let _ = options;
     params::run(function);
     sweep::run(function);
+    let (threaded, split) = (thread::run(function), callee::run(function));
+    if threaded || split {
+        sweep::run(function);
+    }
     if frame::run(function) {
         params::run(function);
     }
