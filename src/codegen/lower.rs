@@ -32,6 +32,8 @@ pub(super) struct Lowering<'a> {
     pub(super) regions: Regions,
     /// See [`Target::near`].
     near: bool,
+    /// See [`Target::near_calls`].
+    near_calls: bool,
     /// See [`convention`].
     convention: Convention,
     /// See [`Target::compares_whole`].
@@ -99,6 +101,7 @@ pub(super) fn function(
         pos: FuncCursor::new(func),
         regions,
         near: target.near,
+        near_calls: target.near_calls,
         convention,
         compares_whole: target.compares_whole,
         blocks,
@@ -284,7 +287,7 @@ impl Lowering<'_> {
         let callee = self.pos.func.import_function(ExtFuncData {
             name: ExternalName::user(name),
             signature,
-            colocated: self.near || matches!(symbol, Symbol::Function(_)),
+            colocated: self.near_calls || matches!(symbol, Symbol::Function(_)),
             patchable: false,
         });
         self.callees.insert(key, callee);

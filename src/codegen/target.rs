@@ -20,6 +20,8 @@ pub struct Target {
     larger: Arc<[OnceLock<OwnedTargetIsa>; 2]>,
     /// Whether helpers, maps and stubs lie near the code, as in one executable.
     pub(super) near: bool,
+    /// Whether helpers and stubs are called as if they were near: the linker sees to it.
+    pub(super) near_calls: bool,
     /// Whether a 32-bit compare-and-exchange compares all 64 bits of the register that holds the expected value: Cranelift's
     /// loop for aarch64 without the atomic instructions (LSE) does.
     pub(super) compares_whole: bool,
@@ -96,8 +98,9 @@ impl Target {
         let contexts = Arc::default();
         // Code that is linked into an executable is called by C.
         let convention = if near || aarch64 { Convention::Platform } else { Convention::Bare };
+        let near_calls = near || !aarch64;
         let compares_whole = aarch64 && !lse;
-        Ok(Self { isa, machine, larger, near, compares_whole, convention, contexts })
+        Ok(Self { isa, machine, larger, near, near_calls, compares_whole, convention, contexts })
     }
 
     /// What a function of so many basic blocks is compiled with.

@@ -1,7 +1,8 @@
 //! The linker: gives every symbol of [`CompiledCode`] an address and publishes the bytes.
 //!
-//! Functions of one program lie in one block, so calls between them are near. Helpers, maps and stubs are far
-//! away: their addresses stand as eight bytes in the code.
+//! Functions of one program lie in one block, so calls between them are near. Maps are far away: their addresses stand
+//! as eight bytes in the code. Helpers and stubs are called as if they were near on x86-64, which they are as a rule; where
+//! they are not, the call goes to a jump at the end of the block.
 #![forbid(unsafe_code)]
 
 use std::collections::HashMap;
@@ -76,7 +77,12 @@ pub(super) fn link(
         len += function.bytes.len();
     }
     let mut block = memory.allocate(len)?;
+    let mut jumps = Jumps::new(code, len, block.address(), bindings)?;
+    if !jumps.targets.is_empty() {
+        block = memory.allocate(jumps.start + jumps.targets.len() * JUMP_BYTES)?;
+    }
     let base = block.address();
+    jumps.base = base;
     let mut known = HashMap::new();
     let mut bytes = Vec::new();
     for (function, &start) in code.functions.iter().zip(&starts) {
@@ -92,12 +98,69 @@ pub(super) fn link(
                 }
             };
             let place = base + u64::from(start) + u64::from(reloc.offset);
+            let target = if reloc.kind == RelocKind::X86CallPcRel4 { jumps.way_to(target) } else { target };
             apply(&mut bytes, reloc, place, target)?;
         }
         block.write(start as usize, &bytes);
     }
+    for (index, &target) in jumps.targets.iter().enumerate() {
+        block.write(jumps.start + index * JUMP_BYTES, &jump_to(target));
+    }
     let entry = base + u64::from(starts[code.entry as usize]);
     Ok(Linked { block: block.publish(), entry, starts })
+}
+
+/// Jumps for calls that do not reach their target.
+struct Jumps {
+    /// Where they begin in the block.
+    start: usize,
+    base: u64,
+    targets: Vec<u64>,
+}
+
+/// What a near call reaches from anywhere in a block of less than 128 MiB.
+const NEAR: u64 = (2 << 30) - (128 << 20);
+
+/// Bytes of a jump and the address it goes to.
+const JUMP_BYTES: usize = 16;
+
+impl Jumps {
+    /// What a block at `base` with `len` bytes of functions needs.
+    fn new(code: &CompiledCode, len: usize, base: u64, bindings: &Bindings<'_>) -> Result<Self, LinkError> {
+        let mut jumps = Self { start: len.next_multiple_of(JUMP_BYTES), base, targets: Vec::new() };
+        let mut all_near = true;
+        for reloc in code.functions.iter().flat_map(|function| &function.relocs) {
+            if reloc.kind != RelocKind::X86CallPcRel4 || matches!(reloc.symbol, Symbol::Function(_)) {
+                continue;
+            }
+            let target = address_of(reloc.symbol, base, &[], bindings)?;
+            all_near &= target.abs_diff(base) < NEAR;
+            if !jumps.targets.contains(&target) {
+                jumps.targets.push(target);
+            }
+        }
+        if all_near {
+            jumps.targets.clear();
+        }
+        // Otherwise all get one: the larger block may come to lie elsewhere.
+        Ok(jumps)
+    }
+
+    /// Where a call of the target goes.
+    fn way_to(&self, target: u64) -> u64 {
+        match self.targets.iter().position(|&far| far == target) {
+            Some(index) => self.base + (self.start + index * JUMP_BYTES) as u64,
+            None => target,
+        }
+    }
+}
+
+/// `jmp *0(%rip)`, the address, and bytes that trap.
+fn jump_to(target: u64) -> [u8; JUMP_BYTES] {
+    let mut bytes = [0xcc; JUMP_BYTES];
+    bytes[..6].copy_from_slice(&[0xff, 0x25, 0, 0, 0, 0]);
+    bytes[6..14].copy_from_slice(&target.to_le_bytes());
+    bytes
 }
 
 fn address_of(symbol: Symbol, base: u64, starts: &[u32], bindings: &Bindings<'_>) -> Result<u64, LinkError> {
@@ -179,6 +242,7 @@ fn patch_word(bytes: &mut [u8], at: usize, mask: u32, field: u32) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codegen::{CompiledFunction, Convention};
 
     fn patched(kind: RelocKind, word: u32, place: u64, target: u64) -> u32 {
         let mut bytes = word.to_le_bytes().to_vec();
@@ -196,6 +260,30 @@ mod tests {
         assert_eq!(patched(RelocKind::Aarch64AdrPage, 0x9000_0000, 0x1000, 0x2fff), 0xb000_0000);
         assert_eq!(patched(RelocKind::Aarch64AdrPage, 0x9000_0000, 0x1000, 0x5000), 0x9000_0020);
         assert_eq!(patched(RelocKind::Aarch64AddLow12, 0x9100_0000, 0, 0x4123), 0x9104_8c00);
+    }
+
+    #[test]
+    fn calls_that_do_not_reach_go_to_jumps_behind_the_code() {
+        let call = |symbol| Reloc { offset: 1, kind: RelocKind::X86CallPcRel4, symbol, addend: -4 };
+        let relocs = vec![call(Symbol::Stub(Stub::TrapExit)), call(Symbol::Stub(Stub::ThrowExit))];
+        let function = CompiledFunction {
+            name: String::new(),
+            subprogram: 0,
+            bytes: vec![0xe8, 0, 0, 0, 0],
+            align: 16,
+            relocs,
+            pc_map: Vec::new(),
+        };
+        let code = CompiledCode { functions: vec![function], entry: 0, convention: Convention::Bare };
+        let jumps = |trap_exit, throw_exit| {
+            let bindings = Bindings { maps: &[], helpers: &|_| None, trap_exit, throw_exit };
+            Jumps::new(&code, 20, 0x5000_0000, &bindings).expect("all bound")
+        };
+        assert!(jumps(0x4000_0000, 0x9000_0000).targets.is_empty());
+        let far = jumps(0x4000_0000, 0x7fff_0000_0000);
+        assert_eq!(far.targets, [0x4000_0000, 0x7fff_0000_0000]);
+        assert_eq!(far.way_to(0x7fff_0000_0000), 0x5000_0000 + 32 + 16);
+        assert_eq!(jump_to(0x0102_0304_0506)[..14], [0xff, 0x25, 0, 0, 0, 0, 6, 5, 4, 3, 2, 1, 0, 0]);
     }
 
     #[test]

@@ -5,6 +5,9 @@
 //! executable address only. Free space and both edges are filled with trap bytes; the first and the last page
 //! of the executable view are guard pages without any access.
 //!
+//! The executable view is put near our own code if there is room: processors predict calls over more than 4 GiB badly, and
+//! a program calls helpers and is called itself (`exec::link` reaches what is farther away all the same).
+//!
 //! In: sizes and bytes. Out: [`Writable`] blocks that become [`Executable`] by value and give their space back
 //! when dropped. Not here: relocations (`exec::link`), entering code (`exec::entry`).
 
@@ -13,8 +16,9 @@ use std::fs::File;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use memmap2::{Mmap, MmapOptions, MmapRaw};
+use memmap2::{MmapOptions, MmapRaw};
 use rustix::fs::MemfdFlags;
+use rustix::mm::{MapFlags, ProtFlags};
 
 /// Address space of one arena; physical pages come with use.
 const ARENA_BYTES: usize = 64 << 20;
@@ -148,7 +152,7 @@ impl Drop for Block {
 /// One memfd, its two mappings, and its free ranges.
 struct Arena {
     writable: MmapRaw,
-    code: Mmap,
+    code: View,
     /// Free ranges by offset, coalesced.
     free: Mutex<BTreeMap<usize, usize>>,
     size: usize,
@@ -160,9 +164,7 @@ impl Arena {
         let file = memory_file()?;
         file.set_len(size as u64)?;
         let writable = MmapOptions::new().len(size).map_raw(&file)?;
-        // SAFETY: INV-6: the file is anonymous and ours: nobody truncates it, and it is written only through
-        // `writable`, in ranges that no published block covers.
-        let code = unsafe { MmapOptions::new().len(size).map_exec(&file)? };
+        let code = View::map(&file, size)?;
         guard_branches(&code, size)?;
         protect_edges(&code, size)?;
         let free = BTreeMap::from([(GUARD_BYTES, size - 2 * GUARD_BYTES)]);
@@ -212,6 +214,66 @@ impl Arena {
     }
 }
 
+/// The executable mapping of an arena.
+struct View {
+    at: *mut u8,
+    size: usize,
+}
+
+// SAFETY: INV-6: the view is an address and a length; what is there is reached by code alone.
+unsafe impl Send for View {}
+// SAFETY: INV-6: as above.
+unsafe impl Sync for View {}
+
+impl View {
+    fn map(file: &File, size: usize) -> io::Result<Self> {
+        for distance in distances() {
+            let own = View::map as *const () as usize;
+            let Some(hint) = own.checked_add_signed(distance) else { continue };
+            let view = Self::map_at(file, size, hint & !(GUARD_BYTES - 1))?;
+            // Where the place is taken, the system chooses another one.
+            if view.at.addr().abs_diff(own) < REACH {
+                return Ok(view);
+            }
+        }
+        Self::map_at(file, size, 0)
+    }
+
+    fn map_at(file: &File, size: usize, hint: usize) -> io::Result<Self> {
+        let hint = std::ptr::without_provenance_mut(hint);
+        let (access, flags) = (ProtFlags::READ | ProtFlags::EXEC, MapFlags::SHARED);
+        // SAFETY: INV-6: the file is anonymous and ours: nobody truncates it, and it is written only through the writable
+        // mapping, in ranges that no published block covers. Without MAP_FIXED nothing else is replaced.
+        let at = unsafe { rustix::mm::mmap(hint, size, access, flags, file, 0)? };
+        Ok(Self { at: at.cast(), size })
+    }
+
+    fn as_ptr(&self) -> *const u8 {
+        self.at
+    }
+}
+
+impl Drop for View {
+    fn drop(&mut self) {
+        // SAFETY: INV-1, INV-6: the mapping is ours, and the arena goes with its last block: no code of it runs.
+        // An error cannot be told to anybody; the address space stays taken.
+        let _ = unsafe { rustix::mm::munmap(self.at.cast(), self.size) };
+    }
+}
+
+/// Distances from our own code to try: most executables have nothing below them; where they lie is not to say exactly
+/// where programs do.
+fn distances() -> impl Iterator<Item = isize> {
+    const STEP: isize = 256 << 20;
+    let random = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), STEP);
+    let some = (random % STEP.unsigned_abs() as u64) as isize; // below 2^28
+    let up_or_down = move |turn: isize| [-turn * STEP - some, turn * STEP + some];
+    (1..=5).flat_map(up_or_down)
+}
+
+/// How far from our own code a view may begin so that a near call reaches all of it from all of the view.
+const REACH: usize = (2 << 30) - (256 << 20);
+
 /// An anonymous file that may be mapped executable.
 fn memory_file() -> io::Result<File> {
     // Kernels before 6.3 do not know MFD_EXEC and need no such flag.
@@ -221,7 +283,7 @@ fn memory_file() -> io::Result<File> {
 }
 
 /// Takes all access from the first and last [`GUARD_BYTES`] of the executable view.
-fn protect_edges(code: &Mmap, size: usize) -> io::Result<()> {
+fn protect_edges(code: &View, size: usize) -> io::Result<()> {
     for offset in [0, size - GUARD_BYTES] {
         // SAFETY: INV-6: `offset + GUARD_BYTES <= size`, the length of this mapping.
         let edge = unsafe { code.as_ptr().add(offset) };
@@ -278,7 +340,7 @@ fn synchronize_instructions(address: u64, len: usize) {
 
 /// Lets indirect branches land only where code says so, if the CPU checks that (aarch64 BTI).
 #[cfg(target_arch = "aarch64")]
-fn guard_branches(code: &Mmap, size: usize) -> io::Result<()> {
+fn guard_branches(code: &View, size: usize) -> io::Result<()> {
     use rustix::mm::{MprotectFlags, mprotect};
 
     if !std::arch::is_aarch64_feature_detected!("bti") {
@@ -292,7 +354,7 @@ fn guard_branches(code: &Mmap, size: usize) -> io::Result<()> {
 
 /// Nothing to do: x86-64 checks branch targets by process, not by mapping.
 #[cfg(not(target_arch = "aarch64"))]
-fn guard_branches(_code: &Mmap, _size: usize) -> io::Result<()> {
+fn guard_branches(_code: &View, _size: usize) -> io::Result<()> {
     Ok(())
 }
 
