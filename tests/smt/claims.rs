@@ -285,11 +285,11 @@ claims! {
         Some(a.complement().contains(!x & low_mask(N)))
     }
     /// Of one interval each: of two the results are joined.
-    range_add [w64] (N, numbers) {
+    range_add [w64 w16 w8 w6] (N, numbers) {
         let ((a, x), (b, y)) = (numbers.interval::<N>()?, numbers.interval::<N>()?);
         Some(a.add(b).contains(x.wrapping_add(y) & low_mask(N)))
     }
-    range_sub [w64] (N, numbers) {
+    range_sub [w64 w16 w8 w6] (N, numbers) {
         let ((a, x), (b, y)) = (numbers.interval::<N>()?, numbers.interval::<N>()?);
         Some(a.sub(b).contains(x.wrapping_sub(y) & low_mask(N)))
     }
@@ -297,7 +297,7 @@ claims! {
         let ((a, x), (b, y)) = (numbers.range::<N>()?, numbers.range::<N>()?);
         Some(a.add(b).contains(x.wrapping_add(y) & low_mask(N)))
     }
-    range_mul [w8 w6] (N, numbers) {
+    range_mul [w8 w6 w4] (N, numbers) {
         let ((a, x), (b, y)) = (numbers.interval::<N>()?, numbers.interval::<N>()?);
         Some(a.mul(b).contains(x.wrapping_mul(y) & low_mask(N)))
     }
