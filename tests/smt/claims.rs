@@ -331,7 +331,7 @@ claims! {
         let ((a, x), (b, y)) = (numbers.interval::<N>()?, numbers.interval::<N>()?);
         Some(a.xor(b).contains(x ^ y))
     }
-    range_shl [w64] (N, numbers) {
+    range_shl [w64 w32 w16] (N, numbers) {
         let ((a, x), count) = (numbers.range::<N>()?, numbers.next() as u32 % N);
         Some(a.shl(count).contains(x << count & low_mask(N)))
     }
