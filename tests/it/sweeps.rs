@@ -23,7 +23,7 @@ fn types() -> impl Iterator<Item = (ProgramType, u32)> {
     ProgramType::ALL.iter().filter_map(|&program_type| {
         use ProgramType as P;
         let attach_type = match program_type {
-            P::Unspec | P::Tracing | P::StructOps | P::Ext | P::Lsm | P::Memory | P::LircMode2 => {
+            P::Unspec | P::Tracing | P::StructOps | P::Ext | P::Lsm | P::LircMode2 | P::Memory | P::Host => {
                 return None;
             }
             P::RawTracepointWritable => return None,
