@@ -590,3 +590,6 @@ pub(super) fn map_serves(def: &MapDef, helper: &Called) -> Check {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
