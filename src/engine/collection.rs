@@ -141,6 +141,11 @@ impl Engine {
     /// The program cannot be loaded, and why.
     pub fn load_verified(&self, verified: &Verified) -> Result<Collection, Error> {
         let program = verified.program();
+        let cpus = self.shared.cpus.count();
+        if let Some(proven) = verified.facts().cpus.filter(|proven| *proven < cpus) {
+            let what = format!("a proof for {proven} CPUs where there are {cpus}");
+            return Err(Error::Unsupported { program: program.name.clone(), what });
+        }
         let user = || {
             let maps = self.create_maps(program, |slot| names_map(program, slot))?;
             let loaded = self.load_proven(verified, LoadTimes::default(), &maps)?;
@@ -293,7 +298,11 @@ impl Engine {
         }
         let name = program.name.clone();
         let start = Instant::now();
-        let verified = verify::verify(program, &self.shared.verify).map_err(|failure| match failure {
+        let verified = match &self.shared.cache {
+            Some(cache) => verify::verify_cached(program, &self.shared.verify, cache),
+            None => verify::verify(program, &self.shared.verify),
+        };
+        let verified = verified.map_err(|failure| match failure {
             Failure::Rejected(rejected) => Error::Rejected(rejected),
             Failure::Unsupported { what, .. } => Error::Unsupported { program: name, what },
         })?;

@@ -78,6 +78,7 @@ pub struct Engine {
 pub(crate) struct Shared {
     pub(crate) choice: Choice,
     pub(crate) verify: verify::Options,
+    pub(crate) cache: Option<verify::Cache>,
     pub(crate) link: LinkOptions,
     pub(crate) environment: Arc<dyn Environment>,
     /// Whether that is the machine itself, so that native code may ask it directly.
@@ -124,6 +125,12 @@ impl Engine {
         &self.shared.objects
     }
 
+    /// Proofs that are kept, if any are ([`EngineBuilder::cache_verdicts`]).
+    #[must_use]
+    pub fn verdicts(&self) -> Option<&verify::Cache> {
+        self.shared.cache.as_ref()
+    }
+
     /// Bytes of native code that live programs of this engine occupy.
     #[cfg(feature = "jit")]
     #[must_use]
@@ -142,6 +149,7 @@ impl std::fmt::Debug for Engine {
 pub struct EngineBuilder {
     choice: Choice,
     verify: verify::Options,
+    cache: usize,
     link: LinkOptions,
     host: Option<HostInterface>,
     environment: Option<Arc<dyn Environment>>,
@@ -158,6 +166,7 @@ impl Default for EngineBuilder {
         Self {
             choice: Choice::default(),
             verify: verify::Options::default(),
+            cache: 0,
             link: LinkOptions::default(),
             host: None,
             environment: None,
@@ -181,6 +190,13 @@ impl EngineBuilder {
     #[must_use]
     pub fn verify(mut self, options: verify::Options) -> Self {
         self.verify = options;
+        self
+    }
+    /// Keeps proofs of so many programs and global functions: what is loaded again with the same content is not proven
+    /// again. Without it none are kept.
+    #[must_use]
+    pub fn cache_verdicts(mut self, entries: usize) -> Self {
+        self.cache = entries;
         self
     }
     /// What to relocate against, and other options of linking.
@@ -255,6 +271,7 @@ impl EngineBuilder {
         let shared = Shared {
             choice: self.choice,
             verify: verify::Options { cpus: self.verify.cpus.map(|_| cpus.count()), ..self.verify },
+            cache: (self.cache > 0).then(|| verify::Cache::new(self.cache)),
             link,
             environment,
             asks_host,

@@ -18,6 +18,13 @@ pub struct HostInterface {
 }
 
 impl HostInterface {
+    /// Whether both are known to add the same: nothing, or what one table holds.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        let helpers = Arc::ptr_eq(&self.helpers, &other.helpers)
+            || (self.helpers.is_empty() && other.helpers.is_empty());
+        helpers && self.host_type == other.host_type
+    }
     /// Helpers only, for programs of the kernel's types.
     #[must_use]
     pub fn with_helpers(helpers: HelperTable) -> Self {

@@ -8,6 +8,8 @@
 //! guess. Not here: the meaning of arithmetic (`domain`), the tables of helpers and contexts (the runtime crate).
 #![forbid(unsafe_code)]
 
+mod apart;
+mod cache;
 mod check;
 pub mod domain;
 mod explore;
@@ -25,6 +27,7 @@ pub mod report;
 mod stack_depth;
 mod state;
 mod structure;
+mod summary;
 mod tables;
 mod tracing;
 mod types;
@@ -43,6 +46,7 @@ use tables::Tables;
 
 use crate::isa::{Callee, Insn, InsnId, Reg};
 use crate::link::{Linkage, Program};
+pub use cache::{Cache, CacheCounts};
 pub use facts::Facts;
 pub use log::Log;
 pub use policy::{Limits, Options, Policy};
@@ -113,7 +117,15 @@ impl Verified {
 /// [`Failure::Rejected`] when no proof was found, [`Failure::Unsupported`] when the program uses what the
 /// verifier does not understand.
 pub fn verify(program: Program, options: &Options) -> Result<Verified, Failure> {
-    verify_with(program, options, None)
+    verify_with(program, options, None, None)
+}
+
+/// Likewise; what was proven before, of the program or of its global functions, is not proven again.
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_cached(program: Program, options: &Options, cache: &Cache) -> Result<Verified, Failure> {
+    verify_with(program, options, None, Some(cache))
 }
 
 /// Likewise, and tells a log about every step on the way.
@@ -121,23 +133,34 @@ pub fn verify(program: Program, options: &Options) -> Result<Verified, Failure> 
 /// # Errors
 /// As [`verify`].
 pub fn verify_logged(program: Program, options: &Options, log: &mut dyn Log) -> Result<Verified, Failure> {
-    verify_with(program, options, Some(log))
+    verify_with(program, options, Some(log), None)
 }
 
 fn verify_with(
     mut program: Program,
     options: &Options,
     log: Option<&mut dyn Log>,
+    cache: Option<&Cache>,
 ) -> Result<Verified, Failure> {
     let start = Instant::now();
     let options = &Options { limits: options.limits.clamped(), ..*options };
     structure::complete_subprograms(&mut program);
+    let micros = || u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
+    let key = cache.and_then(|_| cache::program_key(&program, options));
+    if let (Some(cache), Some(key)) = (cache, &key)
+        && let Some(known) = cache.program(key)
+    {
+        let statistics = Statistics { micros: micros(), ..known.statistics };
+        return Ok(Verified { program, facts: known.facts.clone(), statistics });
+    }
     let mut observed = Observed::new(&program);
     // Beyond what a clock can say there is no limit.
     let deadline = start.checked_add(options.limits.time);
-    let facts = prove(&program, options, &mut observed, log, deadline)?;
-    let mut statistics = observed.statistics;
-    statistics.micros = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
+    let facts = prove(&program, options, &mut observed, log, deadline, cache)?;
+    let statistics = Statistics { micros: micros(), ..observed.statistics };
+    if let (Some(cache), Some(key)) = (cache, key) {
+        cache.keep_program(key, cache::Proof { facts: facts.clone(), statistics });
+    }
     Ok(Verified { program, facts, statistics })
 }
 
@@ -147,6 +170,7 @@ fn prove(
     observed: &mut Observed,
     mut log: Option<&mut dyn Log>,
     deadline: Option<Instant>,
+    cache: Option<&Cache>,
 ) -> Result<Facts, Failure> {
     let limit = options.limits.subprograms;
     if program.subprograms.len() as u64 > u64::from(limit) {
@@ -198,9 +222,19 @@ fn prove(
     }
     // Global functions that were called are verified alone, each once.
     let mut done = vec![false; program.subprograms.len()];
-    while let Some(sub) = (1..done.len()).find(|sub| observed.called[*sub] && !done[*sub]) {
-        done[sub] = true;
-        explore_function(inputs, observed, again(&mut log), sub)?;
+    loop {
+        let called: Vec<usize> = (1..done.len()).filter(|sub| observed.called[*sub] && !done[*sub]).collect();
+        if called.is_empty() {
+            break;
+        }
+        called.iter().for_each(|sub| done[*sub] = true);
+        if log.is_none() {
+            apart::verify(inputs, observed, &called, cache)?;
+            continue;
+        }
+        for sub in called {
+            explore_function(inputs, observed, again(&mut log), sub)?;
+        }
     }
     stack_depth::check(program, options, &structure, observed)
         .map_err(|(at, reason)| report::rejected(program, at, reason))?;

@@ -130,6 +130,8 @@ pub struct Options {
     /// The number of the CPU that a run is on is below this. Linux knows as much of its own CPUs; without it nothing is
     /// known of the number.
     pub cpus: Option<u32>,
+    /// Threads that global functions are verified on, where there are several. Nothing else depends on it.
+    pub threads: u32,
 }
 
 impl Default for Options {
@@ -142,6 +144,6 @@ impl Options {
     /// Default limits under a policy, for the CPUs of this machine.
     #[must_use]
     pub fn with_policy(policy: Policy) -> Self {
-        Self { policy, limits: Limits::default(), buffer: None, cpus: Some(possible()) }
+        Self { policy, limits: Limits::default(), buffer: None, cpus: Some(possible()), threads: 4 }
     }
 }

@@ -5,8 +5,7 @@
 //! which pointers may be trusted for how long.
 #![forbid(unsafe_code)]
 
-use std::cell::RefCell;
-use std::rc::Rc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use beelift_runtime::map::SpecialField;
 use foldhash::fast::FixedState;
@@ -17,6 +16,11 @@ use crate::btf::{Btf, KernelTypes, Kind, Member, TypeId, special_fields};
 
 /// Structures are nested no deeper than this.
 const DEPTH: usize = 32;
+
+/// What was looked up so far: by several threads, each of which adds whole answers.
+fn lock<T>(known: &Mutex<T>) -> MutexGuard<'_, T> {
+    known.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// What an access to an object finds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,13 +44,13 @@ pub(crate) enum Found<'a> {
 pub(crate) struct Types<'a> {
     kernel: &'a KernelTypes,
     own: Option<&'a Btf>,
-    names: RefCell<HashMap<String, Option<u32>, FixedState>>,
-    fields: RefCell<HashMap<u32, Rc<[SpecialField]>, FixedState>>,
+    names: Mutex<HashMap<String, Option<u32>, FixedState>>,
+    fields: Mutex<HashMap<u32, Arc<[SpecialField]>, FixedState>>,
 }
 
 impl<'a> Types<'a> {
     pub(crate) fn new(kernel: &'a KernelTypes, own: Option<&'a Btf>) -> Self {
-        Self { kernel, own, names: RefCell::default(), fields: RefCell::default() }
+        Self { kernel, own, names: Mutex::default(), fields: Mutex::default() }
     }
     /// The kernel's types, if they can be had.
     pub(crate) fn kernel(&self) -> Option<&'a Btf> {
@@ -60,7 +64,7 @@ impl<'a> Types<'a> {
     }
     /// A structure or union of the kernel.
     pub(crate) fn kernel_struct(&self, name: &str) -> Option<TypeRef> {
-        if let Some(known) = self.names.borrow().get(name) {
+        if let Some(known) = lock(&self.names).get(name) {
             return known.map(TypeRef::kernel);
         }
         let found = self.kernel().and_then(|btf| {
@@ -68,7 +72,7 @@ impl<'a> Types<'a> {
                 .find(|id| matches!(btf.type_at(*id).kind, Kind::Struct(_) | Kind::Union(_)))
                 .map(|id| id.0)
         });
-        self.names.borrow_mut().insert(name.to_owned(), found);
+        lock(&self.names).insert(name.to_owned(), found);
         found.map(TypeRef::kernel)
     }
     /// What a type of the program stands for when the kernel has one of that name: the kernel's.
@@ -124,14 +128,14 @@ impl<'a> Types<'a> {
         btf.size_of(id).and_then(|size| u32::try_from(size).ok())
     }
     /// Special fields of a type of the program.
-    pub(crate) fn fields(&self, of: TypeRef) -> Rc<[SpecialField]> {
-        let (TypeRef::Own(number), Some(own)) = (of, self.own) else { return Rc::default() };
+    pub(crate) fn fields(&self, of: TypeRef) -> Arc<[SpecialField]> {
+        let (TypeRef::Own(number), Some(own)) = (of, self.own) else { return Arc::default() };
         let id = number.id();
-        if let Some(known) = self.fields.borrow().get(&id) {
-            return Rc::clone(known);
+        if let Some(known) = lock(&self.fields).get(&id) {
+            return Arc::clone(known);
         }
-        let found: Rc<[SpecialField]> = special_fields(own, TypeId(id)).into();
-        self.fields.borrow_mut().insert(id, Rc::clone(&found));
+        let found: Arc<[SpecialField]> = special_fields(own, TypeId(id)).into();
+        lock(&self.fields).insert(id, Arc::clone(&found));
         found
     }
 

@@ -55,4 +55,6 @@ mod tidy;
 mod timers;
 mod tiny;
 #[cfg(feature = "jit")]
+mod verdicts;
+#[cfg(feature = "jit")]
 mod world;

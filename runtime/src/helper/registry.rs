@@ -91,6 +91,12 @@ impl HelperTable {
         }
     }
 
+    /// Whether it has the kernel's helpers only.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.own.is_empty()
+    }
+
     /// The helper of that number.
     #[must_use]
     pub fn by_id(&self, id: u32) -> Option<&Helper> {

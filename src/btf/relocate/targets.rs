@@ -24,6 +24,11 @@ impl KernelTypes {
     pub fn at(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into(), types: OnceLock::new() }
     }
+    /// Where they are read from.
+    #[must_use]
+    pub fn path(&self) -> &std::path::Path {
+        &self.path
+    }
     /// The types; none when they cannot be read.
     #[must_use]
     pub fn get(&self) -> Option<&Arc<Btf>> {

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::kfunc::KfuncCall;
 use super::kfunc_argument::expected;
@@ -17,11 +18,11 @@ use beelift_runtime::map::{SpecialField, SpecialKind};
 
 impl Verifier<'_> {
     /// Special fields of what a register points to.
-    pub(super) fn fields_of(&self, register: &Register) -> Rc<[SpecialField]> {
+    pub(super) fn fields_of(&self, register: &Register) -> Arc<[SpecialField]> {
         match register.kind {
             Kind::MapValue(map) => self.tables.map(map).fields.as_slice().into(),
             Kind::Object(of, flags) if flags.contains(MemFlags::ALLOCATED) => self.tables.types.fields(of),
-            _ => Rc::default(),
+            _ => Arc::default(),
         }
     }
 

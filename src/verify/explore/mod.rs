@@ -154,6 +154,8 @@ impl<'a> Verifier<'a> {
         let entry = program.subprograms[subprogram].entry;
         // What other functions took counts.
         let give_up = options.limits.processed;
+        // Which states are remembered does not depend on them.
+        let last_processed = observed.statistics.processed;
         let frame = Frame::new(0, subprogram as u32, entry); // at most 256 subprograms
         Self {
             program,
@@ -185,7 +187,7 @@ impl<'a> Verifier<'a> {
             next_id: 0,
             jumps: 0,
             last_jumps: 0,
-            last_processed: 0,
+            last_processed,
             remembered: 0,
             asynchronous: Vec::new(),
             log: None,
