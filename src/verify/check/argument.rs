@@ -115,7 +115,7 @@ impl Verifier<'_> {
                     Some(_) | None => None,
                 };
                 if matches!(def.kind, MapKind::Array | MapKind::PercpuArray) {
-                    call.constant_key = self.constant_key(&register, def.key_size);
+                    call.constant_key = self.constant_key(&register, def);
                 }
                 Ok(())
             }
@@ -425,12 +425,12 @@ impl Verifier<'_> {
     }
 
     /// The key on the stack, if it is one number.
-    fn constant_key(&mut self, register: &Register, key_size: u32) -> Option<u64> {
+    fn constant_key(&mut self, register: &Register, def: &MapDef) -> Option<u64> {
         let Kind::Stack(frame) = register.kind else { return None };
         let frame = usize::from(frame);
         let (index, byte) = Stack::place(register.constant_offset()?);
         let slot = *self.state.frames[frame].stack.slot(index);
-        let size = key_size as usize; // 4
+        let size = def.key_size as usize; // 4
         let bytes = slot.bytes.get(byte..byte + size)?;
         if bytes.iter().all(|byte| *byte == Byte::Zero) {
             return Some(0);
@@ -441,6 +441,10 @@ impl Verifier<'_> {
             return None;
         }
         let value = slot.spilled.value.constant()?;
+        // Of an upper half Linux asks whether the whole number is an index; then the half is zero.
+        if byte != 0 && value >= u64::from(def.max_entries) {
+            return None;
+        }
         self.rely_on_slot(frame, index);
         Some(value >> (8 * byte) & u64::from(u32::MAX))
     }
