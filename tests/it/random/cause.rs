@@ -1,7 +1,7 @@
 //! Why only we accept a program, read off what is left of it when nothing more can be taken out: what our ranges know
 //! and the kernel's do not.
 
-use beelift::isa::{AluOp, Insn, Operand, Width};
+use beelift::isa::{AluOp, CmpOp, Insn, Operand, Reg, Size, Width};
 
 /// Whether a program has what shows a cause.
 type Shows = fn(&[Insn]) -> bool;
@@ -11,10 +11,12 @@ const CAUSES: &[(&str, Shows)] = &[
     ("a shift of 32 bits by a register: the kernel forgets the whole result", shifts_by_register),
     ("a number compared with itself or with one made from it", compares_registers),
     ("a bound that known low bits round down", rounds_down),
-    ("halves of a number that contradict each other: no run comes here", narrow_branch),
+    ("halves, or bits and bounds, of a number that contradict each other: no run comes here", narrow_branch),
+    ("a part of a number of which only the lower half is small", loads_part),
     ("a remainder or quotient, of which the kernel knows nothing", divides),
     ("a range around zero", wraps),
     ("bounds of a sum or of bits that are put together", adds_bits),
+    ("a shift to the left, of which the kernel keeps no negative bound and no gaps", shifts_left),
 ];
 
 /// Classes of the kernel's that say all by themselves. To take out what a program does not need would take hours where
@@ -45,7 +47,14 @@ fn rounds_down(insns: &[Insn]) -> bool {
 
 fn narrow_branch(insns: &[Insn]) -> bool {
     let narrow = |insn: &Insn| matches!(insn, Insn::Branch { width: Width::W32, .. });
-    let bits = |insn: &Insn| matches!(insn, Insn::Alu { op: AluOp::And | AluOp::Or, width: Width::W32, .. });
+    let bits = |insn: &Insn| {
+        matches!(
+            insn,
+            Insn::Alu { op: AluOp::And | AluOp::Or, width: Width::W32, .. }
+                | Insn::Branch { op: CmpOp::Set, .. }
+                | Insn::Swap { .. }
+        )
+    };
     let wide = |insn: &Insn| matches!(insn, Insn::Branch { width: Width::W64, .. });
     insns.iter().any(|insn| narrow(insn) || bits(insn)) && insns.iter().any(wide)
 }
@@ -64,6 +73,16 @@ fn adds_bits(insns: &[Insn]) -> bool {
             Insn::Alu { op: AluOp::Or | AluOp::Xor | AluOp::Add | AluOp::Arsh, src: Operand::Imm(_), .. }
         )
     })
+}
+
+fn shifts_left(insns: &[Insn]) -> bool {
+    insns.iter().any(|insn| matches!(insn, Insn::Alu { op: AluOp::Lsh, .. }))
+}
+
+fn loads_part(insns: &[Insn]) -> bool {
+    let narrow = |insn: &Insn| matches!(insn, Insn::Branch { width: Width::W32, .. });
+    let part = |insn: &Insn| matches!(insn, Insn::Load { size: Size::B | Size::H, base: Reg::R10, .. });
+    insns.iter().any(narrow) && insns.iter().any(part)
 }
 
 fn divides(insns: &[Insn]) -> bool {
