@@ -106,7 +106,7 @@ fn lines(args: &args::Dump, program: Program) -> Result<Vec<Line>, Failure> {
         return Ok(listing::clif(program, &text, source));
     }
     let code = codegen::compile(&module, &target).map_err(failed)?;
-    listing::native(program, &code, source)
+    Ok(listing::native(program, &code, source))
 }
 
 /// The proof, or a report why there is none.

@@ -10,7 +10,6 @@ use beelift::isa::InsnId;
 use beelift::link::{LineInfo, Program};
 
 use crate::dump::{Line, map_name};
-use crate::failure::{Failure, Kind};
 use crate::names;
 
 /// Says each source line once while a listing walks over it.
@@ -65,17 +64,48 @@ pub(crate) fn clif(program: &Program, text: &str, source: bool) -> Vec<Line> {
 }
 
 /// Machine code of this machine.
-pub(crate) fn native(program: &Program, code: &CompiledCode, source: bool) -> Result<Vec<Line>, Failure> {
-    if !cfg!(target_arch = "x86_64") {
-        return Err(Failure::new(Kind::Unsupported, "listings of machine code other than x86-64"));
-    }
+pub(crate) fn native(program: &Program, code: &CompiledCode, source: bool) -> Vec<Line> {
     let mut out = Vec::new();
     for function in &code.functions {
         let bytes = function.bytes.len();
         out.push(Line::Title(format!("{}: ({bytes} bytes)", function.name)));
-        disassemble(program, code, function, source, &mut out);
+        if cfg!(target_arch = "x86_64") {
+            disassemble(program, code, function, source, &mut out);
+        } else {
+            words(program, code, function, source, &mut out);
+        }
     }
-    Ok(out)
+    out
+}
+
+/// Machine code of the other architecture: its instructions are words, shown as assemblers take them.
+fn words(
+    program: &Program,
+    code: &CompiledCode,
+    function: &CompiledFunction,
+    source: bool,
+    out: &mut Vec<Line>,
+) {
+    let mut lines = Lines::new(program, source);
+    let mut last = None;
+    for (start, word) in (0_u32..).step_by(4).zip(function.bytes.chunks_exact(4)) {
+        let insn = function.insn_at(start);
+        if insn != last
+            && let Some(insn) = insn
+        {
+            out.extend(lines.next(insn));
+            out.push(Line::Source(format!("    {}", names::insn(program, insn))));
+        }
+        last = insn;
+        let word = u32::from_le_bytes(word.try_into().expect("chunks of four"));
+        let mut text = format!(".inst 0x{word:08x}");
+        if let Some(reloc) = function.relocs.iter().find(|reloc| reloc.offset == start) {
+            text.push_str(" // ");
+            text.push_str(&symbol_name(program, code, reloc.symbol));
+        }
+        let pc = insn.and_then(|insn| program.pcs.get(insn.index())).map(|pc| pc.0);
+        out.push(Line::Code(format!("{start:>6x}:  {text}"), pc));
+    }
 }
 
 fn disassemble(
