@@ -501,19 +501,13 @@ fn raw_programs_name_only_maps_they_have() {
 #[cfg(feature = "kernel")]
 #[test]
 fn the_kernel_takes_the_types() {
-    use beelift::kernel::{Errno, KernelBtf};
+    if !crate::require::kernel("elf: the kernel takes the types") {
+        return;
+    }
     for name in CASES {
         let object = object(name);
         let Some(btf) = object.btf() else { continue };
-        match KernelBtf::load(&btf.to_kernel_bytes()) {
-            Ok(_) => {}
-            Err(error) if error.errno == Errno::EPERM => {
-                let required = std::env::var_os("BEELIFT_REQUIRE_KERNEL").is_some_and(|value| value == "1");
-                assert!(!required, "BEELIFT_REQUIRE_KERNEL=1, but {error}");
-                eprintln!("SKIPPED: elf::the_kernel_takes_the_types: {error}");
-                return;
-            }
-            Err(error) => panic!("{name}: {error:?}"),
-        }
+        let taken = beelift::kernel::KernelBtf::load(&btf.to_kernel_bytes());
+        taken.unwrap_or_else(|error| panic!("{name}: {error:?}"));
     }
 }
