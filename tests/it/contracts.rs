@@ -27,8 +27,7 @@ fn expectations(text: &str) -> Vec<(&str, Option<&str>)> {
 }
 
 fn check(name: &str) {
-    if !Path::new("/sys/kernel/btf/vmlinux").exists() {
-        require::skip(&format!("contracts of {name}: this kernel tells no types"));
+    if !require::kernel_types(&format!("contracts of {name}")) {
         return;
     }
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases/verify/objects");

@@ -78,6 +78,9 @@ fn bits_are_walked_everywhere() {
 
 #[test]
 fn sets_of_cpus_are_the_same_everywhere() {
+    if !crate::require::kernel_types("sets of CPUs") {
+        return;
+    }
     check("kfuncs.bpf.o", "cpus", &[0; 3]);
 }
 

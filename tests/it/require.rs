@@ -11,6 +11,15 @@ pub(crate) fn kernel(what: &str) -> bool {
     false
 }
 
+/// Whether the kernel tells its types; otherwise says so.
+pub(crate) fn kernel_types(what: &str) -> bool {
+    let there = std::path::Path::new("/sys/kernel/btf/vmlinux").exists();
+    if !there {
+        skip(&format!("{what}: this kernel tells no types"));
+    }
+    there
+}
+
 /// Says, loudly, that a test does not run.
 pub(crate) fn skip(reason: &str) {
     // Not `eprintln!`: the test harness swallows that in passing tests.
