@@ -111,7 +111,8 @@ fn programs_that_nobody_verified_do_the_same() {
         let results = [false, true].map(|unverified| {
             let engine = Engine::builder().backend(Choice::Interpreter).unverified(unverified).build();
             let engine = engine.expect("an engine");
-            let collection = engine.load(&object(&format!("{name}.bpf.o"))).expect("loads");
+            let object = object(&format!("{name}.bpf.o"));
+            let collection = engine.load_programs(&object, &[program]).expect("loads");
             let program = collection.program(program).expect("a program");
             [0; 6].map(|_| {
                 let mut packet = Packet::new(64).expect("memory");
