@@ -1,6 +1,6 @@
 //! Objects that programs allocate (`bpf_obj_new` and its relatives): their memory, who owns them, lists and trees.
 //!
-//! In: types of objects, calls of helpers. Out: addresses. There is one [`Heap`] in a process, as there is one in a kernel:
+//! In: types of objects, calls of helpers. Out: addresses. There is one `Heap` in a process, as there is one in a kernel:
 //! maps outlive the programs that put objects into them, and programs of several engines may share a map. It is never
 //! unmapped, so that a stale pointer finds other bytes of the heap and nothing else (INV-16). What must be right whatever
 //! a program writes (types, counts, sizes) lies beside the objects; links of lists and trees lie in them, as in the
