@@ -26,6 +26,9 @@ enum Scalar {
 /// Member name, byte offset, type, array length (0: no array).
 type Row = (&'static str, u32, Scalar, u32);
 
+/// Array length of a last member that goes on behind its structure.
+const OPEN: u32 = u32::MAX;
+
 /// Structure name, size, members.
 #[rustfmt::skip]
 const CONTEXTS: &[(&str, u32, &[Row])] = &[
@@ -282,7 +285,7 @@ const CONTEXTS: &[(&str, u32, &[Row])] = &[
         ("dmac", 58, U8, 6),
     ]),
     ("bpf_raw_tracepoint_args", 0, &[
-        ("args", 0, U64, 0),
+        ("args", 0, U64, OPEN),
     ]),
 ];
 
@@ -313,7 +316,11 @@ fn build() -> Btf {
     for &(name, size, rows) in CONTEXTS {
         let mut members = Vec::with_capacity(rows.len());
         for &(name, offset, of, len) in rows {
-            let of = if len == 0 { scalar(of) } else { build.array(scalar(of), word, len) };
+            let of = match len {
+                0 => scalar(of),
+                OPEN => build.array(scalar(of), word, 0),
+                len => build.array(scalar(of), word, len),
+            };
             members.push((name, of, offset * 8, 0));
         }
         build.structure(name, size, &members);

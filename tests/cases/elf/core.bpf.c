@@ -72,4 +72,12 @@ SEC("xdp") int kinds(struct xdp_md *ctx)
 	}
 	return XDP_PASS;
 }
+
+/* An array without an end, and the built-in one that it is relocated to. */
+struct bpf_raw_tracepoint_args___open { __u64 args[0]; } core;
+
+SEC("raw_tp") int open_array(struct bpf_raw_tracepoint_args___open *ctx)
+{
+	return ctx->args[1];
+}
 char _license[] SEC("license") = "GPL";
