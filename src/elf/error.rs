@@ -117,6 +117,14 @@ pub enum Warning {
         /// Attribute.
         attribute: String,
     },
+    /// More locks, timers, kptrs and the like in a value than count.
+    #[error("map {map}: more than {most} special fields in a value, so none of them counts")]
+    TooManyFields {
+        /// Map.
+        map: String,
+        /// How many there may be.
+        most: usize,
+    },
     /// Data holds addresses, which programs cannot use.
     #[error("section {section}, offset {offset:#x}: an address in data stays as the compiler left it")]
     PointersInData {

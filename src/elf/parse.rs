@@ -19,6 +19,9 @@ use crate::isa::MapSlot;
 /// More maps than any object has.
 const MAX_MAPS: usize = 1 << 16;
 
+/// Most special fields that Linux looks for in a value.
+const MOST_FIELDS: usize = 11;
+
 pub(super) fn parse(bytes: &[u8]) -> Result<Object, ElfError> {
     let file = File::read(bytes)?;
     let mut warnings = Vec::new();
@@ -70,6 +73,9 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Object, ElfError> {
             data::globals(&file, &found, map, btf, &mut globals);
         }
         defs.push(found.def);
+    }
+    for def in &mut defs {
+        forget_too_many_fields(def, &mut warnings);
     }
     arena_data(&file, &mut defs, &mut targets)?;
     if let Some(def) = btf.and_then(|btf| externs::config_map(&externs, btf)) {
@@ -153,6 +159,17 @@ fn lay_out(file: &File<'_>, btf: &Btf, externs: &[Extern]) -> Result<Btf, ElfErr
     let hidden: HashSet<String> =
         file.symbols.iter().filter(|symbol| symbol.hidden).map(|symbol| symbol.name.clone()).collect();
     btf.laid_out(&layouts, &hidden).map_err(|error| ElfError::Btf { section: ".BTF", error })
+}
+
+/// Where Linux counts too many special fields in a value, it sees none of them.
+fn forget_too_many_fields(def: &mut MapDef, warnings: &mut Vec<Warning>) {
+    if def.fields.len() > MOST_FIELDS {
+        warnings.push(Warning::TooManyFields { map: def.name.clone(), most: MOST_FIELDS });
+        def.fields.clear();
+    }
+    if let Some(inner) = &mut def.inner {
+        forget_too_many_fields(inner, warnings);
+    }
 }
 
 /// Initial contents of an arena: `.addr_space.1`.

@@ -20,6 +20,8 @@ struct special {
 	struct bpf_list_head head __contains(item, node);
 };
 struct item { int v; struct bpf_list_node node; } kept;
+struct full { struct task_struct __kptr *tasks[11]; };
+struct crowded { struct task_struct __kptr *tasks[12]; };
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -37,6 +39,21 @@ struct {
 	__uint(max_entries, 3);
 	__uint(numa_node, 0);
 } sizes SEC(".maps");
+
+/* As many special fields as count, and one more. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, int);
+	__type(value, struct full);
+	__uint(max_entries, 1);
+} full SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, int);
+	__type(value, struct crowded);
+	__uint(max_entries, 1);
+} crowded SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_BLOOM_FILTER);
