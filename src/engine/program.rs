@@ -541,16 +541,14 @@ fn run_in_kernel<C: Context>(
     context: &mut C,
     repeat: u32,
 ) -> Result<(u64, f64), Error> {
-    use crate::kernel::{TestInput, TestRun};
+    use crate::kernel::{Errno, Hint, OsError, TestInput, TestRun};
     let mut uapi = Vec::new();
     context.uapi(&mut uapi);
     let meta = context.packet_mut().map_or(0, |packet| packet.meta_len());
     let data = context.packet_mut().map(|packet| packet.bytes_with_meta().to_vec()).unwrap_or_default();
     let Some(input) = TestInput::of(program.prog_type()) else {
-        return Err(Error::Unsupported {
-            program: program.name().to_owned(),
-            what: format!("test runs of type {} in the kernel", program.prog_type()),
-        });
+        let refused = OsError::new("BPF_PROG_TEST_RUN", program.name(), Errno::ENOTSUPP);
+        return Err(refused.with_hint(Hint::NoTestRun(program.prog_type())).into());
     };
     let mut run = TestRun::packet(input, &data, meta as u32, &uapi);
     if repeat > 1 {

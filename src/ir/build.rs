@@ -95,7 +95,8 @@ impl Program {
 pub(crate) fn module(verified: &Verified, options: Options) -> Result<Module, Unsupported> {
     let kind = verified.program().prog_type;
     if kind.info().kernel_only {
-        return Err(Unsupported { at: InsnId(0), what: "programs that only the kernel can call".into() });
+        let what = format!("type {kind}, which only the kernel can call,");
+        return Err(Unsupported { at: InsnId(0), what: what.into() });
     }
     let mut program = Program::new(verified);
     let mut functions = Vec::new();
