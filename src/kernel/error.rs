@@ -66,6 +66,8 @@ pub enum Hint {
     ProgramTypeIsOurs(ProgramType),
     /// This kernel was built without the map type, or does not take this combination of sizes and flags.
     MapTypeOrAttributes(MapKind),
+    /// The definition of the map breaks a rule of its type.
+    MapRule(MapKind, &'static str),
     /// The map type does not support the operation.
     MapOperation(MapKind),
     /// The map is full, or the index is past its end.
@@ -175,6 +177,7 @@ impl std::fmt::Display for Hint {
                 f,
                 "this kernel has no map type {kind}, or does not take these sizes, flags or limits for it"
             ),
+            Self::MapRule(kind, rule) => write!(f, "{kind} map: {rule}"),
             Self::MapOperation(kind) => write!(f, "map type {kind} does not support this"),
             Self::MapFull => f.write_str("the map is full, or the index is past its end"),
             Self::MapReadOnly => f.write_str("the map is frozen or may not be accessed in this direction"),

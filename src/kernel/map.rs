@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use beelift_runtime::MapKind;
-use beelift_runtime::map::{MapDef, MapFlags};
+use beelift_runtime::map::{CreateError, MapDef, MapFlags, completed, create};
 
 use super::btf::KernelBtf;
 use super::prog::KernelProgram;
@@ -111,6 +111,15 @@ pub fn possible_cpus() -> Result<u32, OsError> {
     count_cpus().map_err(|errno| OsError::new("read", "/sys/devices/system/cpu/possible", errno))
 }
 
+/// What our own maps of that type, which keep the kernel's rules, say against a definition.
+fn broken_rule(def: &MapDef) -> Option<Hint> {
+    let cpus = possible_cpus().ok()?;
+    match create(&completed(def, cpus), cpus) {
+        Err(CreateError::Invalid { kind, rule, .. }) => Some(Hint::MapRule(kind, rule)),
+        Ok(_) | Err(_) => None,
+    }
+}
+
 impl KernelMap {
     /// Creates a map. Contents are not filled in (`mapset` does that for whole objects).
     ///
@@ -131,8 +140,13 @@ impl KernelMap {
         });
         let fd = fd.map_err(|errno| {
             let hint = match caps::explain(errno, caps::missing_for_map(def.kind)) {
-                Hint::None if errno == Errno::E2BIG => Hint::AttributeUnknown,
-                Hint::None => Hint::MapTypeOrAttributes(def.kind),
+                Hint::None => broken_rule(def).unwrap_or(match errno {
+                    Errno::E2BIG if def.kind == MapKind::Cpumap => {
+                        Hint::MapRule(def.kind, "max_entries is more CPUs than this kernel is built for")
+                    }
+                    Errno::E2BIG => Hint::AttributeUnknown,
+                    _ => Hint::MapTypeOrAttributes(def.kind),
+                }),
                 hint => hint,
             };
             OsError::new("BPF_MAP_CREATE", &def.name, errno).with_hint(hint)

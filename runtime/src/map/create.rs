@@ -321,7 +321,7 @@ fn check_keyless(def: &MapDef, allowed: MapFlags) -> Result<(), CreateError> {
 
 fn check_of_maps(def: &MapDef) -> Result<(), CreateError> {
     let inner = def.inner.as_deref();
-    require(def, inner.is_some(), EBADF, "the inner maps have no definition")?;
+    require(def, inner.is_some(), EBADF, "the inner maps have no definition (`__array(values, …)`)")?;
     let nested = inner.is_some_and(|inner| matches!(inner.kind, MapKind::ArrayOfMaps | MapKind::HashOfMaps));
     require(def, !nested, EINVAL, "inner maps cannot hold maps")?;
     let programs = inner.is_some_and(|inner| inner.kind == MapKind::ProgArray);
