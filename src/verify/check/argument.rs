@@ -102,6 +102,15 @@ impl Verifier<'_> {
                     call.map = Some((map, register.owner));
                     Ok(())
                 }
+                Kind::MapValue(outer)
+                    if !register.nullable
+                        && matches!(
+                            self.tables.map(outer).kind,
+                            MapKind::ArrayOfMaps | MapKind::HashOfMaps
+                        ) =>
+                {
+                    Err(Reason::NoInnerMap { map: self.tables.map(outer).name.clone() }.into())
+                }
                 _ => Err(self.expected(reg, "a map", &register)),
             },
             ArgKind::MapKey => {

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use super::alu::MAX_VARIABLE_OFFSET;
 use super::dynptr::Dynptr;
 use super::kptr::Kptr;
+use crate::btf::{CoreOutcome, CoreResult};
 use crate::isa::Reg;
 use crate::verify::domain::Scalar;
 use crate::verify::explore::{Check, Next, Stop, Verifier};
@@ -84,9 +85,21 @@ pub(super) struct CallState {
 }
 
 impl Verifier<'_> {
+    /// A number that no helper has: most often what a CO-RE relocation without an answer left there.
+    fn unknown_helper(&self, number: u32) -> Reason {
+        let relocations = &self.program.relocations;
+        let found = relocations.binary_search_by_key(&self.at, |outcome| outcome.insn);
+        match found.map(|index| &relocations[index]) {
+            Ok(CoreOutcome { subject, result: CoreResult::Poisoned { why }, .. }) => {
+                Reason::Unrelocated { subject: subject.clone(), why: why.clone() }
+            }
+            Ok(_) | Err(_) => Reason::UnknownHelper { number },
+        }
+    }
+
     pub(super) fn helper_call(&mut self, number: u32) -> Check<Next> {
         let Some(helper) = self.tables.helper(number) else {
-            return Err(Reason::UnknownHelper { number }.into());
+            return Err(self.unknown_helper(number).into());
         };
         let helper = &Called { id: helper.id, name: helper.name, proto: self.tables.proto(helper) };
         self.may_call(helper)?;

@@ -121,6 +121,9 @@ pub(super) fn help(reason: &Reason) -> Option<String> {
             "keep the context in r6 (in C: call `load_byte(ctx, …)` with the context)"
         }
         Reason::UnknownHelper { .. } => "`beelift features` lists the helpers",
+        Reason::Unrelocated { .. } => {
+            "ask first whether it exists (`bpf_core_field_exists`, `bpf_core_type_exists`), or give the types of a kernel that has it (`--btf FILE`); `beelift inspect` lists all relocations"
+        }
         Reason::HelperNotAllowed { .. } | Reason::KfuncNotAllowed { .. } => {
             "use the function of this program type for it, or another program type; `beelift features` tells who has what"
         }
@@ -136,6 +139,9 @@ pub(super) fn help(reason: &Reason) -> Option<String> {
             "look at the prototype of the function, and at the order of its arguments"
         }
         Reason::PacketArgument { .. } => "copy the bytes to the stack first",
+        Reason::NoInnerMap { .. } => {
+            "declare one of them in the outer map (`__array(values, struct …)`), or give it before loading (`Object::map_mut`)"
+        }
         Reason::NoMapArgument { .. } => "pass the map first",
         Reason::MapKindForHelper { .. } => "use a map of the type that the helper is for",
         Reason::MapForProgram { .. } => "use another map or another program type",

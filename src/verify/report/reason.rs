@@ -98,6 +98,7 @@ reasons! {
     LegacyPacket = "legacy_packet", "this program type has no legacy packet loads";
     LegacyPacketContext = "legacy_packet_context", "r6 must be the context at a legacy packet load";
     UnknownHelper { number: u32 } = "unknown_helper", "there is no helper {number}";
+    Unrelocated { subject: String, why: String } = "unrelocated", "`{subject}` is not to be had here: {why}";
     HelperNotAllowed { name: &'static str, program_type: ProgramType } = "helper_not_allowed", "{name} is not for {program_type} programs";
     HelperNeedsGpl { name: &'static str } = "helper_needs_gpl", "{name} is only for programs under the GPL";
     MaySleep { name: &'static str } = "may_sleep", "{name} may sleep, which is not allowed here";
@@ -108,6 +109,7 @@ reasons! {
     NotLocked = "not_locked", "no lock is held";
     ArgumentType { reg: Reg, expected: &'static str, found: &'static str } = "argument_type", "{reg} must be {expected}, not {found}";
     PacketArgument { reg: Reg, name: &'static str } = "packet_argument", "{reg}: {name} takes no packet pointers";
+    NoInnerMap { map: String } = "no_inner_map", "map `{map}` holds maps, but nothing says what maps";
     NoMapArgument { reg: Reg } = "no_map_argument", "{reg} needs a map in an earlier argument";
     MapKindForHelper { map: String, kind: MapKind, name: &'static str } = "map_kind", "{name} does not serve map `{map}` ({kind})";
     MapForProgram { map: String, what: &'static str, program_type: ProgramType } = "map_for_program", "map `{map}` holds {what}, which is not for {program_type} programs";

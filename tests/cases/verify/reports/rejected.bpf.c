@@ -324,6 +324,12 @@ SEC("xdp") NAKED int unknown_helper(void)
 	asm volatile("call 9999; exit");
 }
 
+struct xdp_md___other { __u32 no_such_field; } __attribute__((preserve_access_index));
+SEC("xdp") int unrelocated(struct xdp_md *ctx)
+{
+	return ((struct xdp_md___other *)ctx)->no_such_field;
+}
+
 SEC("xdp") NAKED int call_target(void)
 {
 	asm volatile("r0 = 0; r2 = r10; .8byte 0x000000020000008d; exit");
