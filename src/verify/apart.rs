@@ -7,6 +7,9 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use beelift_runtime::environment::thread_time;
 
 use super::cache::{Cache, FunctionKeys};
 use super::observe::Observed;
@@ -39,9 +42,12 @@ pub(super) fn verify(
         // What threads take together stays within the limit; a function that needs more has all of it in its turn.
         let memory = inputs.options.limits.memory / threads.max(1) as u64; // usize to u64
         let options = Options { limits: Limits { memory, ..inputs.options.limits }, ..*inputs.options };
-        let apart = Inputs { options: &options, ..inputs };
-        let walk = |at: usize| summary(apart, functions[at], &members[at]);
-        for (at, made) in missing.iter().zip(at_once(&missing, threads.max(1), walk)) {
+        let left = inputs.deadline.saturating_sub(thread_time());
+        let walk = |at: usize, deadline: Duration| {
+            let apart = Inputs { options: &options, deadline, ..inputs };
+            summary(apart, functions[at], &members[at])
+        };
+        for (at, made) in missing.iter().zip(at_once(&missing, threads.max(1), left, walk)) {
             found[*at] = made.map(Arc::new);
             if let (Some(cache), Some(made)) = (cache, &found[*at])
                 && let Some(key) = key_of(*at)
@@ -69,19 +75,26 @@ fn summary(inputs: Inputs<'_>, sub: usize, members: &Members) -> Option<Summary>
     Some(Summary::of(inputs.program, &own, members))
 }
 
-/// Results for all of the work, in its order.
-fn at_once<T: Send>(work: &[usize], threads: usize, of: impl Fn(usize) -> T + Sync) -> Vec<T> {
+/// Results for all of the work, in its order. Every thread may take the time that is left.
+fn at_once<T: Send>(
+    work: &[usize],
+    threads: usize,
+    left: Duration,
+    of: impl Fn(usize, Duration) -> T + Sync,
+) -> Vec<T> {
     if threads <= 1 {
-        return work.iter().map(|at| of(*at)).collect();
+        let deadline = thread_time().saturating_add(left);
+        return work.iter().map(|at| of(*at, deadline)).collect();
     }
     let next = AtomicUsize::new(0);
     let results = Mutex::new(Vec::with_capacity(work.len()));
     let run = || {
+        let deadline = thread_time().saturating_add(left);
         while let Some((index, at)) = {
             let index = next.fetch_add(1, Ordering::Relaxed);
             work.get(index).map(|at| (index, *at))
         } {
-            let result = of(at);
+            let result = of(at, deadline);
             results.lock().unwrap_or_else(PoisonError::into_inner).push((index, result));
         }
     };

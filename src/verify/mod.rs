@@ -32,9 +32,10 @@ mod tables;
 mod tracing;
 mod types;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use beelift_runtime::ctx::{ContextLayout, ProgramType};
+use beelift_runtime::environment::thread_time;
 
 use explore::{Stop, Verifier};
 use liveness::Liveness;
@@ -154,8 +155,7 @@ fn verify_with(
         return Ok(Verified { program, facts: known.facts.clone(), statistics });
     }
     let mut observed = Observed::new(&program);
-    // Beyond what a clock can say there is no limit.
-    let deadline = start.checked_add(options.limits.time);
+    let deadline = thread_time().saturating_add(options.limits.time);
     let facts = prove(&program, options, &mut observed, log, deadline, cache)?;
     let statistics = Statistics { micros: micros(), ..observed.statistics };
     if let (Some(cache), Some(key)) = (cache, key) {
@@ -169,7 +169,7 @@ fn prove(
     options: &Options,
     observed: &mut Observed,
     mut log: Option<&mut dyn Log>,
-    deadline: Option<Instant>,
+    deadline: Duration,
     cache: Option<&Cache>,
 ) -> Result<Facts, Failure> {
     let limit = options.limits.subprograms;
@@ -337,7 +337,8 @@ struct Inputs<'a> {
     structure: &'a Structure,
     liveness: &'a Liveness,
     tables: &'a Tables<'a>,
-    deadline: Option<Instant>,
+    /// Of the time that this thread has taken.
+    deadline: Duration,
 }
 
 fn explore_function(

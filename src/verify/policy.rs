@@ -86,7 +86,8 @@ pub struct Limits {
     pub memory: u64,
     /// Turns of a loop that a counter bounds. A loop that may take more burns fuel, as one without a counter.
     pub turns: u64,
-    /// Time on the clock. The other limits end a proof long before on any machine that is not overloaded.
+    /// Time of a processor that each thread of the proof may take: what else the machine does has no part in a verdict.
+    /// The other limits end a proof long before.
     pub time: Duration,
 }
 

@@ -11,7 +11,9 @@ mod visit;
 mod widen;
 
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::Duration;
+
+use beelift_runtime::environment::thread_time;
 
 use super::liveness::Liveness;
 use super::log::Log;
@@ -50,7 +52,7 @@ pub(crate) type Check<T = ()> = Result<T, Stop>;
 /// Bytes of a list of frames.
 const FRAME_LIST: u64 = (8 * size_of::<Rc<Frame>>()) as u64;
 /// Instructions from one look at the clock to the next.
-const CLOCK: u64 = 256;
+const CLOCK: u64 = 1024;
 
 /// Where a step leads.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -132,7 +134,7 @@ pub(crate) struct Verifier<'a> {
     /// Instructions processed when the function is given up.
     give_up: u64,
     /// Time when it is given up.
-    pub(crate) deadline: Option<Instant>,
+    pub(crate) deadline: Duration,
     /// Visits of each loop head, over all paths.
     turns: Vec<u32>,
     /// Loop heads at which ranges are widened, when turns are not walked one by one.
@@ -193,7 +195,7 @@ impl<'a> Verifier<'a> {
             log: None,
             paths: 0,
             give_up,
-            deadline: None,
+            deadline: Duration::MAX,
             turns: vec![0; program.insns.len()],
             widened: None,
             is_global_function: subprogram != 0 && program.exception_callback != Some(subprogram),
@@ -226,9 +228,7 @@ impl<'a> Verifier<'a> {
             if self.observed.statistics.processed > self.give_up {
                 return Err(Reason::TooComplex { limit: self.options.limits.processed }.into());
             }
-            if self.observed.statistics.processed.is_multiple_of(CLOCK)
-                && self.deadline.is_some_and(|deadline| Instant::now() > deadline)
-            {
+            if self.observed.statistics.processed.is_multiple_of(CLOCK) && thread_time() > self.deadline {
                 let limit = self.options.limits.time.as_millis();
                 return Err(Reason::TooMuchTime { limit }.into());
             }
