@@ -207,6 +207,9 @@ bitflags::bitflags! {
         const PERFMON = 1 << 8;
         /// Memory arguments may point into the packet.
         const PACKET_ACCESS = 1 << 9;
+        /// Memory that is only written ([`MemAccess::WriteUninit`]) is written to its last byte whatever happens, with
+        /// zeros if it fails. Others may return and leave there what was there.
+        const FILLS = 1 << 10;
     }
 }
 

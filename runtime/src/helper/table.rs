@@ -114,12 +114,13 @@ const RELEASES: u32 = HelperFlags::RELEASES.bits();
 const PERFMON: u32 = HelperFlags::PERFMON.bits();
 const MACHINE: u32 = HelperFlags::MACHINE.bits();
 const IN_LOCK: u32 = HelperFlags::IN_LOCK.bits();
+const FILLS: u32 = HelperFlags::FILLS.bits();
 
 helpers! {
     1 map_lookup_elem(MAP, KEY) -> VALUE_OR_NULL, ALL, PACKET => map_lookup_elem;
     2 map_update_elem(MAP, KEY, VALUE, ANY) -> INT, ALL, PACKET => map_update_elem;
     3 map_delete_elem(MAP, KEY) -> INT, ALL, PACKET => map_delete_elem;
-    4 probe_read(OUT, SIZE0, ANY) -> INT, PROBES | TRACING | SYSCALL | LSM, GPL => probe_read;
+    4 probe_read(OUT, SIZE0, ANY) -> INT, PROBES | TRACING | SYSCALL | LSM, GPL | FILLS => probe_read;
     5 ktime_get_ns() -> INT, ALL, MACHINE => ktime_get_ns;
     6 trace_printk(IN, SIZE) -> INT, ALL, GPL | PERFMON => trace_printk;
     7 get_prandom_u32() -> INT, ALL, MACHINE => get_prandom_u32;
@@ -131,11 +132,11 @@ helpers! {
     13 clone_redirect(CTX, ANY, ANY) -> INT, TC | LWT_XMIT, MOVES => clone_redirect;
     14 get_current_pid_tgid() -> INT, ALL, MACHINE => get_current_pid_tgid;
     15 get_current_uid_gid() -> INT, ALL, MACHINE => get_current_uid_gid;
-    16 get_current_comm(OUT, SIZE) -> INT, ALL, MACHINE => get_current_comm;
+    16 get_current_comm(OUT, SIZE) -> INT, ALL, MACHINE | FILLS => get_current_comm;
     17 get_cgroup_classid(CTX) -> INT, ALL, MACHINE => skb_no_number;
     18 skb_vlan_push(CTX, ANY, ANY) -> INT, TC, MOVES => skb_vlan_push;
     19 skb_vlan_pop(CTX) -> INT, TC, MOVES => skb_vlan_pop;
-    20 skb_get_tunnel_key(CTX, OUT, SIZE, ANY) -> INT, TC | LWT_XMIT, NONE => skb_get_tunnel_key;
+    20 skb_get_tunnel_key(CTX, OUT, SIZE, ANY) -> INT, TC | LWT_XMIT, FILLS => skb_get_tunnel_key;
     21 skb_set_tunnel_key(CTX, IN, SIZE, ANY) -> INT, TC | LWT_XMIT, NONE => skb_set_tunnel_key;
     22 perf_event_read(MAP, ANY) -> INT, ALL, GPL => perf_event_read;
     23 redirect(ANY, ANY) -> INT, TC | XDP | LWT_XMIT, NONE => redirect;
@@ -143,10 +144,10 @@ helpers! {
     25 perf_event_output(CTX, MAP, ANY, IN, SIZE0) -> INT, ALL & !(REUSEPORT | DISSECTOR | STRUCT_OPS |
         NETFILTER), GPL => perf_event_output;
     26 skb_load_bytes(CTX, ANY, OUT, SIZE) -> INT, FILTER | TC | CG_SKB | LWT | SK_SKB | SEG6 |
-        REUSEPORT | DISSECTOR, NONE => skb_load_bytes;
+        REUSEPORT | DISSECTOR, FILLS => skb_load_bytes;
     27 get_stackid(CTX, MAP, ANY) -> INT, PROBES | TRACING | SYSCALL, GPL => get_stackid;
     28 csum_diff(IN0, SIZE0, IN0, SIZE0, ANY) -> INT, TC | XDP | LWT | SEG6, PACKET => csum_diff;
-    29 skb_get_tunnel_opt(CTX, OUT, SIZE) -> INT, TC | LWT_XMIT, NONE => skb_get_tunnel_opt;
+    29 skb_get_tunnel_opt(CTX, OUT, SIZE) -> INT, TC | LWT_XMIT, FILLS => skb_get_tunnel_opt;
     30 skb_set_tunnel_opt(CTX, IN, SIZE) -> INT, TC | LWT_XMIT, NONE => skb_set_tunnel_opt;
     31 skb_change_proto(CTX, ANY, ANY) -> INT, TC, MOVES => skb_change_proto;
     32 skb_change_type(CTX, ANY) -> INT, TC, NONE => skb_change_type;
@@ -173,7 +174,7 @@ helpers! {
     52 sk_redirect_map(CTX, MAP, ANY, ANY) -> INT, SK_SKB, NONE;
     53 sock_map_update(CTX, MAP, KEY, ANY) -> INT, SOCK_OPS, PACKET;
     54 xdp_adjust_meta(CTX, ANY) -> INT, XDP, MOVES => xdp_adjust_meta;
-    55 perf_event_read_value(MAP, ANY, OUT, SIZE) -> INT, ALL, GPL => perf_event_read_value;
+    55 perf_event_read_value(MAP, ANY, OUT, SIZE) -> INT, ALL, GPL | FILLS => perf_event_read_value;
     56 perf_prog_read_value(CTX, OUT, SIZE) -> INT, PERF, GPL;
     57 getsockopt(CTX, ANY, ANY, OUT, SIZE) -> INT, SOCK_OPS | CG_ADDR | CG_SOCKOPT | STRUCT_OPS | LSM,
         NONE;
@@ -185,9 +186,9 @@ helpers! {
     63 msg_pull_data(CTX, ANY, ANY, ANY) -> INT, SK_MSG, MOVES;
     64 bind(CTX, IN, SIZE) -> INT, CG_ADDR, NONE;
     65 xdp_adjust_tail(CTX, ANY) -> INT, XDP, MOVES => xdp_adjust_tail;
-    66 skb_get_xfrm_state(CTX, ANY, OUT, SIZE, ANY) -> INT, TC, NONE => skb_get_xfrm_state;
-    67 get_stack(CTX, OUT, SIZE0, ANY) -> INT, PROBES | TRACING | SYSCALL, GPL => get_stack;
-    68 skb_load_bytes_relative(CTX, ANY, OUT, SIZE, ANY) -> INT, FILTER | TC | CG_SKB | REUSEPORT, NONE => skb_load_bytes_relative;
+    66 skb_get_xfrm_state(CTX, ANY, OUT, SIZE, ANY) -> INT, TC, FILLS => skb_get_xfrm_state;
+    67 get_stack(CTX, OUT, SIZE0, ANY) -> INT, PROBES | TRACING | SYSCALL, GPL | FILLS => get_stack;
+    68 skb_load_bytes_relative(CTX, ANY, OUT, SIZE, ANY) -> INT, FILTER | TC | CG_SKB | REUSEPORT, FILLS => skb_load_bytes_relative;
     69 fib_lookup(CTX, INOUT, SIZE, ANY) -> INT, TC | XDP, GPL => fib_lookup;
     70 sock_hash_update(CTX, MAP, KEY, ANY) -> INT, SOCK_OPS, PACKET;
     71 msg_redirect_hash(CTX, MAP, KEY, ANY) -> INT, SK_MSG, NONE;
@@ -210,8 +211,8 @@ helpers! {
         PACKET | ACQUIRES => sk_lookup_udp;
     86 sk_release(BTF_SOCK) -> INT, TC | XDP | CG_SKB | SK_SKB | CG_ADDR | SK_LOOKUP, RELEASES => sk_release;
     87 map_push_elem(MAP, VALUE, ANY) -> INT, ALL, PACKET => map_push_elem;
-    88 map_pop_elem(MAP, VALUE_OUT) -> INT, ALL, NONE => map_pop_elem;
-    89 map_peek_elem(MAP, VALUE_OUT) -> INT, ALL, NONE => map_peek_elem;
+    88 map_pop_elem(MAP, VALUE_OUT) -> INT, ALL, FILLS => map_pop_elem;
+    89 map_peek_elem(MAP, VALUE_OUT) -> INT, ALL, FILLS => map_peek_elem;
     90 msg_push_data(CTX, ANY, ANY, ANY) -> INT, SK_MSG, MOVES;
     91 msg_pop_data(CTX, ANY, ANY, ANY) -> INT, SK_MSG, MOVES;
     92 rc_pointer_rel(CTX, ANY, ANY) -> INT, LIRC, GPL;
@@ -228,8 +229,8 @@ helpers! {
     102 sysctl_get_current_value(CTX, OUT, SIZE) -> INT, CG_SYSCTL, NONE;
     103 sysctl_get_new_value(CTX, OUT, SIZE) -> INT, CG_SYSCTL, NONE;
     104 sysctl_set_new_value(CTX, IN, SIZE) -> INT, CG_SYSCTL, NONE;
-    105 strtol(IN, SIZE, ANY, LONG_OUT) -> INT, ALL, NONE => strtol;
-    106 strtoul(IN, SIZE, ANY, LONG_OUT) -> INT, ALL, NONE => strtoul;
+    105 strtol(IN, SIZE, ANY, LONG_OUT) -> INT, ALL, FILLS => strtol;
+    106 strtoul(IN, SIZE, ANY, LONG_OUT) -> INT, ALL, FILLS => strtoul;
     107 sk_storage_get(MAP, BTF_SOCK, VALUE0, ANY) -> VALUE_OR_NULL, TC | CG_SKB | CG_SOCK | SOCK_OPS |
         SK_MSG | CG_ADDR | CG_SOCKOPT | TRACING | STRUCT_OPS | LSM, NONE => sk_storage_get;
     108 sk_storage_delete(MAP, BTF_SOCK) -> INT, TC | CG_SKB | SOCK_OPS | SK_MSG | CG_ADDR | CG_SOCKOPT
@@ -237,15 +238,15 @@ helpers! {
     109 send_signal(ANY) -> INT, ALL, NONE;
     110 tcp_gen_syncookie(BTF_SOCK, IN, SIZE, IN, SIZE) -> INT, TC | XDP, GPL | PACKET => tcp_gen_syncookie;
     111 skb_output(btf("sk_buff"), MAP, ANY, IN, SIZE0) -> INT, TRACING | SYSCALL, GPL;
-    112 probe_read_user(OUT, SIZE0, ANY) -> INT, ALL, GPL | PERFMON => probe_read_user;
-    113 probe_read_kernel(OUT, SIZE0, ANY) -> INT, ALL, GPL | PERFMON => probe_read_kernel;
+    112 probe_read_user(OUT, SIZE0, ANY) -> INT, ALL, GPL | PERFMON | FILLS => probe_read_user;
+    113 probe_read_kernel(OUT, SIZE0, ANY) -> INT, ALL, GPL | PERFMON | FILLS => probe_read_kernel;
     114 probe_read_user_str(OUT, SIZE0, ANY) -> INT, ALL, GPL | PERFMON => probe_read_user_str;
     115 probe_read_kernel_str(OUT, SIZE0, ANY) -> INT, ALL, GPL | PERFMON => probe_read_kernel_str;
     116 tcp_send_ack(btf("tcp_sock"), ANY) -> INT, STRUCT_OPS, NONE;
     117 send_signal_thread(ANY) -> INT, ALL, NONE;
     118 jiffies64() -> INT, ALL, MACHINE => jiffies64;
     119 read_branch_records(CTX, INOUT0, SIZE0, ANY) -> INT, PERF, GPL;
-    120 get_ns_current_pid_tgid(ANY, ANY, OUT, SIZE) -> INT, ALL, MACHINE => get_ns_current_pid_tgid;
+    120 get_ns_current_pid_tgid(ANY, ANY, OUT, SIZE) -> INT, ALL, MACHINE | FILLS => get_ns_current_pid_tgid;
     121 xdp_output(btf("xdp_buff"), MAP, ANY, IN, SIZE0) -> INT, TRACING | SYSCALL, GPL;
     122 get_netns_cookie(CTX0) -> INT, FILTER | TC | CG_SKB | CG_SOCK | SOCK_OPS | SK_MSG | CG_ADDR |
         CG_SOCKOPT, MACHINE => get_netns_cookie;
@@ -279,7 +280,7 @@ helpers! {
     145 inode_storage_get(MAP, btf0("inode"), VALUE0, ANY) -> VALUE_OR_NULL, LSM, NONE;
     146 inode_storage_delete(MAP, btf0("inode")) -> INT, LSM, NONE;
     147 d_path(btf("path"), INOUT, SIZE0) -> INT, TRACING, NONE;
-    148 copy_from_user(OUT, SIZE0, ANY) -> INT, ALL, SLEEPS => probe_read_user;
+    148 copy_from_user(OUT, SIZE0, ANY) -> INT, ALL, SLEEPS | FILLS => probe_read_user;
     149 snprintf_btf(INOUT, SIZE, IN, SIZE, ANY) -> INT, ALL, PERFMON;
     150 seq_printf_btf(btf("seq_file"), IN, SIZE0, ANY) -> INT, TRACING, GPL;
     151 skb_cgroup_classid(CTX) -> INT, TC, NONE => skb_no_number;

@@ -112,8 +112,12 @@ impl Verifier<'_> {
         }
         self.special_rules(helper, &call)?;
         let filled = std::mem::take(&mut call.filled);
+        let fills = helper.proto.flags.contains(HelperFlags::FILLS);
         for (frame, low, high) in filled {
-            self.stack_filled(frame, low, high)?;
+            if !fills {
+                self.stack_left(frame, low, high)?;
+            }
+            self.stack_filled(frame, low, high, fills)?;
         }
         let touched = std::mem::take(&mut call.touched);
         for (frame, low, high) in touched {

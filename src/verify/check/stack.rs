@@ -358,7 +358,7 @@ impl Verifier<'_> {
     }
 
     /// Memory that a helper fills: nothing needs to have been written. The bytes become known after the call.
-    pub(super) fn stack_filled(&mut self, frame: usize, low: i64, high: i64) -> Check {
+    pub(super) fn stack_filled(&mut self, frame: usize, low: i64, high: i64, surely: bool) -> Check {
         for off in low..high {
             let (index, byte) = Stack::place(off);
             self.destroy_special(frame, index)?;
@@ -371,8 +371,27 @@ impl Verifier<'_> {
         }
         for index in slots_of(low, high) {
             let whole = -8 * (index as i64 + 1);
-            if low <= whole && whole + 8 <= high {
+            if surely && low <= whole && whole + 8 <= high {
                 self.state.written[frame] |= 1 << index;
+            }
+        }
+        Ok(())
+    }
+
+    /// Memory that counts as filled by a helper which may leave there what was there: that must be nobody's rest, and
+    /// no pointer where numbers must not tell of one.
+    pub(super) fn stack_left(&mut self, frame: usize, low: i64, high: i64) -> Check {
+        for off in low..high {
+            let (index, byte) = Stack::place(off);
+            let slot = self.stack_of(frame).slot(index);
+            let kind = slot.bytes[byte];
+            let pointer = kind == Byte::Spill && !slot.spilled.is_scalar();
+            if pointer && !self.options.policy.allow_pointer_leaks {
+                return Err(Reason::PointerCorrupted.into());
+            }
+            self.note_reads(frame, 1 << index);
+            if kind == Byte::Invalid {
+                self.reads_unwritten(frame);
             }
         }
         Ok(())
