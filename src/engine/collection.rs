@@ -354,7 +354,7 @@ impl Engine {
             direct.or_else(|| program.helper(id).and_then(|helper| helper.function))
         };
         let loaded = JitProgram::load(Arc::new(code), types, &self.shared.code, Arc::clone(maps), &helpers)
-            .map_err(|error| Error::Publish { program: name.clone(), error })?
+            .map_err(|error| unpublished(program, error))?
             .with_objects(program.object_types());
         times.publish = start.elapsed();
         Ok(Body::Jit(loaded))
@@ -498,6 +498,23 @@ fn put(
 ) -> Result<(), crate::kernel::OsError> {
     use std::os::fd::AsRawFd;
     outer.update(&index.to_ne_bytes(), &held.as_raw_fd().to_ne_bytes(), 0)
+}
+
+/// What nobody serves in user space is lacking, not broken.
+#[cfg(feature = "jit")]
+fn unpublished(program: &Program, error: crate::exec::LinkError) -> Error {
+    use crate::exec::LinkError;
+    let what = match error {
+        LinkError::HelperMissing(id) => {
+            format!("helper {}", program.helper(id).map_or("that nobody has", |helper| helper.name))
+        }
+        LinkError::KfuncMissing(number) => {
+            let kfunc = beelift_runtime::helper::kfunc(number);
+            format!("kernel function {}", kfunc.map_or("that nobody has", |kfunc| kfunc.name))
+        }
+        error => return Error::Publish { program: program.name.clone(), error },
+    };
+    Error::Unsupported { program: program.name.clone(), what }
 }
 
 /// The checked reference engine over a program that was verified.

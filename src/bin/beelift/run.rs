@@ -222,7 +222,9 @@ impl Job<'_> {
             self.print_comparison(&comparison);
         }
         if comparison.ran() == 0 {
-            return Err(Failure::new(Kind::Unsupported, "no engine runs this program").at(self.name));
+            return Err(Failure::new(Kind::Unsupported, "no engine runs this program")
+                .at(self.name)
+                .hint("each says above why; `beelift load` attaches what only the kernel can call"));
         }
         Ok(if comparison.agrees() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }

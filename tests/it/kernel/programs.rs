@@ -156,6 +156,39 @@ kernel_test! {
         assert_eq!((error.errno, error.hint), (Errno::ENOTSUPP, Hint::NoTestRun(ProgramType::SockOps)));
     }
 
+    fn a_helper_that_only_the_kernel_has_makes_it_stand_in() {
+        use beelift::{Choice, Engine, Error};
+        let source = "r6 = r1
+            *(u64 *)(r10 -16) = 0
+            *(u64 *)(r10 -8) = 0
+            r2 = r10
+            r2 += -16
+            r3 = 12
+            r4 = -1
+            r5 = 0
+            call 99
+            if r0 == 0 goto out
+            r6 = r0
+            r1 = r0
+            call 137
+            r1 = r6
+            call 86
+            out: r0 = 0
+            exit";
+        let load = |choice| {
+            let program = Program::assemble(ProgramType::SchedCls, source, |_| None).expect("assembly");
+            Engine::builder().backend(choice).build().expect("an engine").load_linked(vec![program])
+        };
+        for choice in [Choice::Jit, Choice::Interpreter] {
+            match load(choice) {
+                Err(Error::Unsupported { what, .. }) => assert!(what.contains("bpf_skc_to_tcp_sock"), "{what}"),
+                Err(other) => panic!("{other}"),
+                Ok(_) => panic!("nobody has that helper here"),
+            }
+        }
+        assert_eq!(load(Choice::Auto).expect("the kernel has it").programs().len(), 1);
+    }
+
     fn missing_capabilities_are_named_for_every_type() {
         use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
         let (bpf, perfmon, net) = (CapabilitySet::BPF, CapabilitySet::PERFMON, CapabilitySet::NET_ADMIN);
