@@ -97,6 +97,11 @@ fn iterators_end_and_stay_in_their_sections() {
 }
 
 #[test]
+fn programs_called_for_each_object_use_it() {
+    check("walks");
+}
+
+#[test]
 fn dynptrs_and_their_clones_go_together() {
     check("dynptrs");
 }

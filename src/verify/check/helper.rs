@@ -209,7 +209,7 @@ impl Verifier<'_> {
                 let Some((map, _)) = call.map.filter(|(map, _)| self.tables.holds_sockets(*map)) else {
                     return Ok(());
                 };
-                if self.tables.may_change_sockets(helper.id == id::UPDATE) {
+                if self.tables.may_change_sockets(helper.id == id::UPDATE) || self.walks() {
                     return Ok(());
                 }
                 let def = self.tables.map(map);

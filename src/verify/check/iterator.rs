@@ -69,11 +69,14 @@ impl Verifier<'_> {
         }
     }
 
+    /// Whether the kernel calls the program for each of its objects of a kind.
+    pub(super) fn walks(&self) -> bool {
+        self.tables.program_type() == ProgramType::Tracing && self.program.attach_type == attach::TRACE_ITER
+    }
+
     /// Makes an iterator.
     pub(super) fn new_iterator(&mut self, iterator: &'static str, prototype: &Prototype) -> Check {
-        let walks = self.tables.program_type() == ProgramType::Lsm
-            || (self.tables.program_type() == ProgramType::Tracing
-                && self.program.attach_type == attach::TRACE_ITER);
+        let walks = self.tables.program_type() == ProgramType::Lsm || self.walks();
         if iterator == "bpf_iter_css_task" && !walks && !self.may_sleep() {
             return Err(Reason::KfuncMaySleep { name: prototype.name.to_owned() }.into());
         }

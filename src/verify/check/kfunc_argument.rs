@@ -111,6 +111,13 @@ impl Verifier<'_> {
             Argument::Fixed(size) => self.kfunc_memory(reg, register, size, size),
             Argument::Sized | Argument::SizedOrNull => self.sized(prototype, index, register, call),
             Argument::Text => self.constant_string(reg, register),
+            // A map that the kernel handed to the program: which one it is nobody knows before.
+            Argument::Map if matches!(register.kind, Kind::Object(..)) && call.work.is_none() => {
+                if !register.is_trusted() {
+                    return Err(Reason::NotTrusted { reg }.into());
+                }
+                self.kfunc_object(prototype, reg, "bpf_map", register)
+            }
             Argument::Map => {
                 let Kind::Map(map) = register.kind else { return Err(expected(reg, "a map", register)) };
                 if call.work.is_some_and(|work| work != (map, register.owner)) {
