@@ -43,6 +43,18 @@ impl HostFunction for Fill {
     }
 }
 
+/// `u64 idle(u8 into[256])`: writes nothing, though it is said to.
+struct Idle;
+impl HostFunction for Idle {
+    const ID: u32 = 0x1_0003;
+    const NAME: &'static str = "idle";
+    const ARGS: &'static [ArgKind] =
+        &[ArgKind::FixedMem { size: 256, access: MemAccess::WriteUninit, align: 1 }];
+    fn call(_: &HostCall<'_>) -> u64 {
+        0
+    }
+}
+
 /// `u64 broken(u64)`
 struct Broken;
 impl HostFunction for Broken {
@@ -77,6 +89,7 @@ fn helpers() -> HelperTable {
     let mut helpers = HelperTable::new();
     helpers.add_function::<Sum>().unwrap();
     helpers.add_function::<Fill>().unwrap();
+    helpers.add_function::<Idle>().unwrap();
     helpers.add_function::<Broken>().unwrap();
     helpers
 }
@@ -162,6 +175,20 @@ fn a_panic_of_the_host_ends_the_run() {
             );
             assert!(trap.to_string().contains(message), "{choice:?}: {trap}");
         }
+    }
+}
+
+#[test]
+fn what_a_helper_does_not_write_is_zero() {
+    let words: String =
+        (1..=32).map(|word| format!("r1 = *(u64 *)(r10 -{})\nr0 |= r1\n", 8 * word)).collect();
+    let source = format!("r1 = r10\nr1 += -256\ncall idle\n{words}exit\n");
+    for &choice in choices() {
+        let program = assemble(&source, HostInterface::with_helpers(helpers()));
+        let loaded = engine(choice, &Arc::default()).load_linked(vec![program]).unwrap();
+        let mut packet = Packet::new(64).unwrap();
+        let result = loaded.programs()[0].run(&mut XdpContext::new(&mut packet)).unwrap();
+        assert_eq!(result, 0, "{choice:?}");
     }
 }
 
