@@ -361,6 +361,7 @@ impl Verifier<'_> {
     pub(super) fn stack_filled(&mut self, frame: usize, low: i64, high: i64, surely: bool) -> Check {
         for off in low..high {
             let (index, byte) = Stack::place(off);
+            self.keeps_pointer(frame, index)?;
             self.destroy_special(frame, index)?;
             let slot = self.state.frame_mut(frame).stack_mut().slot_mut(index);
             if slot.is_special() {
@@ -401,6 +402,7 @@ impl Verifier<'_> {
     pub(super) fn stack_touched(&mut self, frame: usize, low: i64, high: i64) -> Check {
         for off in low..high {
             let (index, byte) = Stack::place(off);
+            self.keeps_pointer(frame, index)?;
             self.destroy_special(frame, index)?;
             let slot = self.state.frame_mut(frame).stack_mut().slot_mut(index);
             if slot.is_special() {
@@ -408,6 +410,15 @@ impl Verifier<'_> {
             } else if slot.bytes[byte] == Byte::Zero {
                 slot.bytes[byte] = Byte::Misc;
             }
+        }
+        Ok(())
+    }
+
+    /// A pointer that helpers write over may stay there in part.
+    fn keeps_pointer(&self, frame: usize, index: usize) -> Check {
+        let slot = self.stack_of(frame).slot(index);
+        if slot.is_spill() && self.leaks(&slot.spilled) {
+            return Err(Reason::PointerCorrupted.into());
         }
         Ok(())
     }
