@@ -9,7 +9,7 @@ use crate::isa::Reg;
 use crate::verify::explore::{Check, Stop, Verifier};
 use crate::verify::facts::CallFact;
 use crate::verify::report::Reason;
-use crate::verify::state::{Byte, Kind, MemFlags, Register, SockKind, Stack};
+use crate::verify::state::{Byte, Kind, MapRef, MemFlags, Register, SockKind, Stack};
 use beelift_runtime::ctx::ContextLayout;
 use beelift_runtime::helper::{ArgKind, HelperFlags, MemAccess, SockKind as SockArgument};
 use beelift_runtime::map::{MapFlags, SpecialKind};
@@ -43,7 +43,7 @@ impl Verifier<'_> {
         }
         self.note_release(helper, index, reg, &register, call)?;
         if register.object != 0 && kind != ArgKind::Kptr {
-            if call.object != 0 && call.object != register.object {
+            if call.object != 0 {
                 return Err(Reason::TwoReferences.into());
             }
             call.object = register.object;
@@ -73,8 +73,14 @@ impl Verifier<'_> {
         if register.kind.is_pointer() {
             context::unmodified(register)?;
         }
-        call.released = Some(reg);
+        call.released = true;
         Ok(())
+    }
+
+    /// The map argument that the size of another argument depends on.
+    fn map_before(&self, helper: &Called, call: &CallState) -> Check<MapRef> {
+        let unsupported = || Stop::Unsupported(format!("prototype of {}", helper.name));
+        call.map.map(|(map, _)| map).ok_or_else(unsupported)
     }
 
     fn expected(&self, reg: Reg, expected: &'static str, found: &Register) -> Stop {
@@ -114,7 +120,7 @@ impl Verifier<'_> {
                 _ => Err(self.expected(reg, "a map", &register)),
             },
             ArgKind::MapKey => {
-                let Some((map, _)) = call.map else { return Err(Reason::NoMapArgument { reg }.into()) };
+                let map = self.map_before(helper, call)?;
                 let def = self.tables.map(map);
                 let span = Span { reg, off: 0, size: def.key_size };
                 let reads = call.fact.stack_reads.len();
@@ -130,7 +136,7 @@ impl Verifier<'_> {
             }
             ArgKind::MapValueOrNull if register.is_null() => Ok(()),
             ArgKind::MapValue | ArgKind::MapValueOrNull | ArgKind::MapValueUninit => {
-                let Some((map, _)) = call.map else { return Err(Reason::NoMapArgument { reg }.into()) };
+                let map = self.map_before(helper, call)?;
                 if self.tables.holds_sockets(map) {
                     return self.socket_argument(reg, &register, SockArgument::Btf);
                 }
@@ -171,7 +177,8 @@ impl Verifier<'_> {
                 Ok(())
             }
             ArgKind::RingbufMem => match register.kind {
-                Kind::Memory(flags) if flags.contains(MemFlags::RINGBUF) && !register.nullable => Ok(()),
+                // It is released: that it is not null was asked before.
+                Kind::Memory(flags) if flags.contains(MemFlags::RINGBUF) => Ok(()),
                 _ => Err(self.expected(reg, "a ring buffer record", &register)),
             },
             ArgKind::ConstStr => self.constant_string(reg, &register),
@@ -228,7 +235,8 @@ impl Verifier<'_> {
             Kind::Socket(kind)
                 if !register.nullable && (wanted != SockArgument::Full || kind == SockKind::Socket) =>
             {
-                context::unmodified(register)
+                // There is no arithmetic on it: it was not moved.
+                Ok(())
             }
             Kind::Object(_, flags)
                 if wanted == SockArgument::Btf && !register.nullable && MemFlags::TRUSTED.contains(flags) =>
@@ -394,15 +402,11 @@ impl Verifier<'_> {
                 Ok(())
             }
             Kind::Context if !as_helper && matches!(self.tables.layout, ContextLayout::Raw { .. }) => {
+                // Who is not a helper may be given nothing.
                 if span.size == 0 {
-                    return if zero_allowed {
-                        Ok(())
-                    } else {
-                        Err(Reason::SizeZero { reg: span.reg }.into())
-                    };
+                    return Ok(());
                 }
                 context::unmodified(register)?;
-                // Who is not a helper may be given nothing.
                 let last = Span { size: 1, off: 0, ..span };
                 self.raw_context(span.size - 1, last, access)
             }
@@ -485,7 +489,7 @@ impl Verifier<'_> {
     }
 
     /// `bpf_snprintf`: conversions that the runtime knows, and as many arguments as they take.
-    pub(super) fn format_string(&mut self, call: &CallState) -> Check {
+    pub(super) fn format_string(&self) -> Check {
         let reg = Reg::R3;
         let bad = || Stop::from(Reason::FormatString { reg });
         let register = *self.state.register(reg);
@@ -496,11 +500,11 @@ impl Verifier<'_> {
             bytes.get(start..).and_then(|rest| rest.split(|byte| *byte == 0).next()).ok_or_else(bad)?;
         let wanted = super::format::conversions(text).ok_or_else(bad)?;
         // Arguments that no conversion takes do no harm.
+        let given = self.state.register(Reg::R5).value.umin();
         if given / 8 < wanted as u64 {
             return Err(bad());
         }
         Ok(())
-        let given = self.state.register(Reg::R5).value.umin();
     }
 }
 

@@ -45,7 +45,6 @@ impl Verifier<'_> {
         mut call: CallState,
     ) -> Check<Next> {
         call.fact.callbacks = vec![self.program.subprograms[callback].entry];
-        call.fact.stack_escapes = true;
         self.observed.entered[callback] = true;
         match helper.id {
             id::LOOP => {
@@ -61,9 +60,7 @@ impl Verifier<'_> {
                 }
             }
             id::FOR_EACH_MAP_ELEM => {
-                let Some((map, owner)) = call.map else {
-                    return Err(Reason::NoMapArgument { reg: Reg::R1 }.into());
-                };
+                let (map, owner) = map_of(helper, &call)?;
                 let context = *self.state.register(Reg::R3);
                 let arguments = element(map, owner, Some(context));
                 self.push_callback(callback, &arguments)?;
@@ -81,9 +78,7 @@ impl Verifier<'_> {
                 self.push_callback(callback, &[(Reg::R1, task), (Reg::R2, area), (Reg::R3, context)])?;
             }
             id::TIMER_SET_CALLBACK => {
-                let Some((map, owner)) = call.map else {
-                    return Err(Reason::NoMapArgument { reg: Reg::R1 }.into());
-                };
+                let (map, owner) = map_of(helper, &call)?;
                 self.push_asynchronous(callback, map, owner, false)?;
             }
             _ => return Err(Stop::Unsupported(helper.name.to_owned())),
@@ -170,6 +165,11 @@ impl Verifier<'_> {
     pub(super) fn widen_after_callback(&mut self, call_site: InsnId) {
         self.widen_unlike_before(call_site);
     }
+}
+
+/// The map whose elements the callback gets.
+fn map_of(helper: &Called, call: &CallState) -> Check<(MapRef, u32)> {
+    call.map.ok_or_else(|| Stop::Unsupported(format!("prototype of {}", helper.name)))
 }
 
 /// Arguments of a callback for an element of a map: map, key, value, context.

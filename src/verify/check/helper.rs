@@ -52,7 +52,7 @@ pub(super) struct Called {
 pub(super) struct CallState {
     /// The map argument and the identity of an inner map.
     pub(super) map: Option<(MapRef, u32)>,
-    /// Constant key of an array.
+    /// Constant key, if the map is an array.
     pub(super) constant_key: Option<u64>,
     /// Upper bound of the last size argument.
     pub(super) size: u64,
@@ -60,8 +60,8 @@ pub(super) struct CallState {
     pub(super) alloc_size: u32,
     /// Reference that an argument belongs to.
     pub(super) object: u32,
-    /// Register that the call releases.
-    pub(super) released: Option<Reg>,
+    /// Whether the call releases it.
+    pub(super) released: bool,
     /// Subprogram to call back.
     pub(super) callback: Option<usize>,
     /// Stack bytes that the helper fills: frame, lowest, highest offset.
@@ -115,7 +115,7 @@ impl Verifier<'_> {
         let fills = helper.proto.flags.contains(HelperFlags::FILLS);
         for (frame, low, high) in filled {
             if !fills {
-                self.stack_left(frame, low, high)?;
+                self.stack_left(frame, low, high);
             }
             self.stack_filled(frame, low, high, fills)?;
         }
@@ -123,8 +123,8 @@ impl Verifier<'_> {
         for (frame, low, high) in touched {
             self.stack_touched(frame, low, high)?;
         }
-        if let Some(reg) = call.released {
-            self.release(reg, &call)?;
+        if call.released {
+            self.release(&call)?;
         }
         self.dynptr_effects(helper, &call)?;
         if let Some(callback) = call.callback {
@@ -204,7 +204,7 @@ impl Verifier<'_> {
                         .into())
                 }
             }
-            id::SNPRINTF => self.format_string(call),
+            id::SNPRINTF => self.format_string(),
             id::UPDATE | id::DELETE => {
                 let Some((map, _)) = call.map.filter(|(map, _)| self.tables.holds_sockets(*map)) else {
                     return Ok(());
@@ -221,13 +221,7 @@ impl Verifier<'_> {
     }
 
     /// Gives back what an argument holds.
-    fn release(&mut self, reg: Reg, call: &CallState) -> Check {
-        if call.object == 0 {
-            if self.state.register(reg).is_null() {
-                return Ok(());
-            }
-            return Err(Reason::NotAcquired { reg }.into());
-        }
+    fn release(&mut self, call: &CallState) -> Check {
         if call.kptr.is_some() && self.in_rcu() {
             self.keep_in_rcu(call.object);
         }
@@ -374,9 +368,8 @@ impl Verifier<'_> {
 
     fn key_is_inside(&self, map: MapRef, call: &CallState) -> bool {
         let def = self.tables.map(map);
-        matches!(def.kind, MapKind::Array | MapKind::PercpuArray)
-            // Another inner map may take this one's place: of the same size, unless the flag says otherwise.
-            && (self.tables.slot_of(map).is_some() || !def.flags.contains(MapFlags::INNER_MAP))
+        // Another inner map may take this one's place: of the same size, unless the flag says otherwise.
+        (self.tables.slot_of(map).is_some() || !def.flags.contains(MapFlags::INNER_MAP))
             && call.constant_key.is_some_and(|key| key < u64::from(def.max_entries))
     }
 }

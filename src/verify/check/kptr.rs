@@ -173,10 +173,10 @@ impl Verifier<'_> {
 
     /// The object that goes into the field, which takes over its reference; or null.
     pub(super) fn kptr_value(&self, reg: Reg, register: &Register, call: &mut CallState) -> Check {
-        call.released = Some(reg);
         if register.is_null() {
             return Ok(());
         }
+        call.released = true;
         let Some(kptr) = call.kptr else { return Err(Reason::NotAKptr { reg }.into()) };
         if register.nullable {
             return Err(expected(reg, "a pointer that is not null", register));

@@ -357,12 +357,19 @@ impl Verifier<'_> {
         Ok(())
     }
 
-    /// Memory that a helper fills: nothing needs to have been written. The bytes become known after the call.
+    /// Memory that a helper fills: nothing needs to have been written. The bytes become known after the call. There is no
+    /// dynptr in it.
     pub(super) fn stack_filled(&mut self, frame: usize, low: i64, high: i64, surely: bool) -> Check {
+        for index in slots_of(low, high) {
+            let whole = -8 * (index as i64 + 1);
+            if surely && low <= whole && whole + 8 <= high {
+                self.state.written[frame] |= 1 << index;
+            } else {
+                self.keeps_pointer(frame, index)?;
+            }
+        }
         for off in low..high {
             let (index, byte) = Stack::place(off);
-            self.keeps_pointer(frame, index)?;
-            self.destroy_special(frame, index)?;
             let slot = self.state.frame_mut(frame).stack_mut().slot_mut(index);
             if slot.is_special() {
                 slot.scrub();
@@ -370,32 +377,18 @@ impl Verifier<'_> {
             slot.bytes[byte] = Byte::Misc;
             slot.spilled = Register::UNINIT;
         }
-        for index in slots_of(low, high) {
-            let whole = -8 * (index as i64 + 1);
-            if surely && low <= whole && whole + 8 <= high {
-                self.state.written[frame] |= 1 << index;
-            }
-        }
         Ok(())
     }
 
-    /// Memory that counts as filled by a helper which may leave there what was there: that must be nobody's rest, and
-    /// no pointer where numbers must not tell of one.
-    pub(super) fn stack_left(&mut self, frame: usize, low: i64, high: i64) -> Check {
+    /// Memory that counts as filled by a helper which may leave there what was there: that must be nobody's rest.
+    pub(super) fn stack_left(&mut self, frame: usize, low: i64, high: i64) {
         for off in low..high {
             let (index, byte) = Stack::place(off);
-            let slot = self.stack_of(frame).slot(index);
-            let kind = slot.bytes[byte];
-            let pointer = kind == Byte::Spill && !slot.spilled.is_scalar();
-            if pointer && !self.options.policy.allow_pointer_leaks {
-                return Err(Reason::PointerCorrupted.into());
-            }
             self.note_reads(frame, 1 << index);
-            if kind == Byte::Invalid {
+            if self.stack_of(frame).slot(index).bytes[byte] == Byte::Invalid {
                 self.reads_unwritten(frame);
             }
         }
-        Ok(())
     }
 
     /// Memory that a helper may write or not: what was known of it is not known any more.
@@ -403,7 +396,6 @@ impl Verifier<'_> {
         for off in low..high {
             let (index, byte) = Stack::place(off);
             self.keeps_pointer(frame, index)?;
-            self.destroy_special(frame, index)?;
             let slot = self.state.frame_mut(frame).stack_mut().slot_mut(index);
             if slot.is_special() {
                 slot.scrub();
@@ -414,7 +406,7 @@ impl Verifier<'_> {
         Ok(())
     }
 
-    /// A pointer that helpers write over may stay there in part.
+    /// Of a pointer that a helper may write over only in part, no part must be taken for a number.
     fn keeps_pointer(&self, frame: usize, index: usize) -> Check {
         let slot = self.stack_of(frame).slot(index);
         if slot.is_spill() && self.leaks(&slot.spilled) {

@@ -142,7 +142,6 @@ pub(super) fn help(reason: &Reason) -> Option<String> {
         Reason::NoInnerMap { .. } => {
             "declare one of them in the outer map (`__array(values, struct …)`), or give it before loading (`Object::map_mut`)"
         }
-        Reason::NoMapArgument { .. } => "pass the map first",
         Reason::MapKindForHelper { .. } => "use a map of the type that the helper is for",
         Reason::MapForProgram { .. } => "use another map or another program type",
         Reason::GlobalPrototype { .. } => {

@@ -110,7 +110,6 @@ reasons! {
     ArgumentType { reg: Reg, expected: &'static str, found: &'static str } = "argument_type", "{reg} must be {expected}, not {found}";
     PacketArgument { reg: Reg, name: &'static str } = "packet_argument", "{reg}: {name} takes no packet pointers";
     NoInnerMap { map: String } = "no_inner_map", "map `{map}` holds maps, but nothing says what maps";
-    NoMapArgument { reg: Reg } = "no_map_argument", "{reg} needs a map in an earlier argument";
     MapKindForHelper { map: String, kind: MapKind, name: &'static str } = "map_kind", "{name} does not serve map `{map}` ({kind})";
     MapForProgram { map: String, what: &'static str, program_type: ProgramType } = "map_for_program", "map `{map}` holds {what}, which is not for {program_type} programs";
     GlobalPrototype { what: String } = "global_prototype", "{what}";
