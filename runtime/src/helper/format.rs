@@ -111,7 +111,7 @@ pub(super) fn print(
     let end = format.iter().position(|&byte| byte == 0).ok_or(EINVAL)?;
     let format = &format[..end];
     // The kernel looks at the whole string before it prints any of it.
-    check(format, arguments.len())?;
+    conversions(format).filter(|&wanted| wanted <= arguments.len()).ok_or(EINVAL)?;
     let mut arguments = arguments.iter();
     let mut copies = COPIES;
     let mut rest = format;
@@ -134,16 +134,17 @@ pub(super) fn print(
     Ok(())
 }
 
-/// Whether every byte and conversion is allowed, and there are enough arguments.
-fn check(format: &[u8], arguments: usize) -> Result<(), i64> {
-    let mut used = 0;
+/// How many arguments a format takes; `None` if a byte or conversion is not allowed.
+#[must_use]
+pub fn conversions(format: &[u8]) -> Option<usize> {
+    let mut count = 0;
     let mut rest = format;
     while let Some((&byte, tail)) = rest.split_first() {
         rest = tail;
         // Bytes of UTF-8 pass, control characters do not.
         let printable = !byte.is_ascii_control() || is_space(byte);
         if !printable {
-            return Err(EINVAL);
+            return None;
         }
         if byte != b'%' {
             continue;
@@ -152,13 +153,10 @@ fn check(format: &[u8], arguments: usize) -> Result<(), i64> {
             rest = tail;
             continue;
         }
-        if used >= arguments {
-            return Err(EINVAL);
-        }
-        used += 1;
-        (_, _, rest) = conversion(rest)?;
+        count += 1;
+        (_, _, rest) = conversion(rest).ok()?;
     }
-    Ok(())
+    Some(count)
 }
 
 /// The conversion behind a `%`, and what follows it.

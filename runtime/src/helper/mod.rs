@@ -50,6 +50,7 @@ mod xdp;
 pub use check::{ArgumentFault, BadArgument};
 pub use drain::{DRAIN_BYTES, drain_words};
 pub use effects::{Effects, Redirect, SentPacket};
+pub use format::conversions as format_conversions;
 pub use host::{HelperRefused, HostCall, HostFunction};
 pub use kfunc::{THROW, kfunc, kfunc_by_name, kfunc_names};
 pub use lock::release as release_lock;

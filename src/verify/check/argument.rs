@@ -11,7 +11,9 @@ use crate::verify::facts::CallFact;
 use crate::verify::report::Reason;
 use crate::verify::state::{Byte, Kind, MapRef, MemFlags, Register, SockKind, Stack};
 use beelift_runtime::ctx::ContextLayout;
-use beelift_runtime::helper::{ArgKind, HelperFlags, MemAccess, SockKind as SockArgument};
+use beelift_runtime::helper::{
+    ArgKind, HelperFlags, MemAccess, SockKind as SockArgument, format_conversions,
+};
 use beelift_runtime::map::{MapFlags, SpecialKind};
 use beelift_runtime::{MapDef, MapKind};
 
@@ -498,10 +500,10 @@ impl Verifier<'_> {
         let bytes = self.tables.map(map).initial.as_ref().ok_or_else(bad)?;
         let text =
             bytes.get(start..).and_then(|rest| rest.split(|byte| *byte == 0).next()).ok_or_else(bad)?;
-        let wanted = super::format::conversions(text).ok_or_else(bad)?;
-        // Arguments that no conversion takes do no harm.
-        let given = self.state.register(Reg::R5).value.umin();
-        if given / 8 < wanted as u64 {
+        let wanted = format_conversions(text).ok_or_else(bad)?;
+        // As many as are certain. Arguments that no conversion takes do no harm.
+        let given = self.state.register(Reg::R5).value.tnum().value();
+        if !given.is_multiple_of(8) || given / 8 < wanted as u64 {
             return Err(bad());
         }
         Ok(())

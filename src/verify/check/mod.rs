@@ -13,7 +13,6 @@ mod callback;
 mod context;
 mod dynptr;
 mod exit;
-mod format;
 mod graph;
 mod helper;
 mod iterator;
