@@ -62,7 +62,7 @@ impl Verifier<'_> {
             id::FOR_EACH_MAP_ELEM => {
                 let (map, owner) = map_of(helper, &call)?;
                 let context = *self.state.register(Reg::R3);
-                let arguments = element(map, owner, Some(context));
+                let arguments = self.element(map, owner, Some(context));
                 self.push_callback(callback, &arguments)?;
             }
             id::USER_RINGBUF_DRAIN => {
@@ -145,7 +145,7 @@ impl Verifier<'_> {
         let entry = self.program.subprograms[callback].entry;
         let mut frame = Frame::new(0, callback as u32, entry); // at most 256 subprograms
         frame.callback = Some(Callback { returns: (0, 0), asynchronous: true, sleeps, in_tree: false });
-        for (reg, register) in element(map, owner, None) {
+        for (reg, register) in self.element(map, owner, None) {
             frame.registers[reg.index()] = register;
         }
         let state = State {
@@ -161,6 +161,22 @@ impl Verifier<'_> {
         self.push_pending(state, entry)
     }
 
+    /// Arguments of a callback for an element of a map: map, key, value, context. The value is another one than any that
+    /// is known, for its lock. Linux does not know of which inner map it is.
+    fn element(&mut self, map: MapRef, owner: u32, context: Option<Register>) -> [(Reg, Register); 4] {
+        let handle = Register { owner, ..Register::pointer(Kind::Map(map)) };
+        let mut value = Register::pointer(Kind::MapValue(map));
+        if self.may_hold_lock(&value) {
+            value.id = self.fresh_id();
+        }
+        [
+            (Reg::R1, handle),
+            (Reg::R2, Register::pointer(Kind::MapKey(map))),
+            (Reg::R3, value),
+            (Reg::R4, context.unwrap_or(Register::UNINIT)),
+        ]
+    }
+
     /// After a callback: numbers that change from call to call, and that nothing relied on, are widened.
     pub(super) fn widen_after_callback(&mut self, call_site: InsnId) {
         self.widen_unlike_before(call_site);
@@ -170,16 +186,4 @@ impl Verifier<'_> {
 /// The map whose elements the callback gets.
 fn map_of(helper: &Called, call: &CallState) -> Check<(MapRef, u32)> {
     call.map.ok_or_else(|| Stop::Unsupported(format!("prototype of {}", helper.name)))
-}
-
-/// Arguments of a callback for an element of a map: map, key, value, context.
-fn element(map: MapRef, owner: u32, context: Option<Register>) -> [(Reg, Register); 4] {
-    let handle = Register { owner, ..Register::pointer(Kind::Map(map)) };
-    let value = Register { owner, ..Register::pointer(Kind::MapValue(map)) };
-    [
-        (Reg::R1, handle),
-        (Reg::R2, Register::pointer(Kind::MapKey(map))),
-        (Reg::R3, value),
-        (Reg::R4, context.unwrap_or(Register::UNINIT)),
-    ]
 }
