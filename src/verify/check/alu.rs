@@ -160,9 +160,6 @@ impl Verifier<'_> {
         let mut result = Register::scalar(value);
         if equal {
             self.link_scalar(&mut source);
-            if dst == Reg::R10 {
-                return Err(Reason::FramePointerWrite.into());
-            }
             *self.state.register_mut(reg) = source;
             result.id = source.id;
         }

@@ -102,7 +102,7 @@ impl Verifier<'_> {
         match kind {
             ArgKind::None | ArgKind::Anything => Ok(()),
             ArgKind::Map => match register.kind {
-                Kind::Map(map) if !register.nullable => {
+                Kind::Map(map) => {
                     // A timer belongs to the map that it lies in.
                     if call.map.is_some_and(|timer| timer != (map, register.owner)) {
                         return Err(Reason::TimerOfOtherMap { reg }.into());
@@ -183,7 +183,7 @@ impl Verifier<'_> {
                 Kind::Memory(flags) if flags.contains(MemFlags::RINGBUF) => Ok(()),
                 _ => Err(self.expected(reg, "a ring buffer record", &register)),
             },
-            ArgKind::ConstStr => self.constant_string(reg, &register),
+            ArgKind::ConstStr => self.constant_string(reg, &register).map(|_| ()),
             ArgKind::Callback => match register.kind {
                 Kind::Function(subprogram) => {
                     call.callback = Some(subprogram as usize);
@@ -479,27 +479,23 @@ impl Verifier<'_> {
         Ok(())
     }
 
-    /// A string in a frozen map, which ends inside it.
-    pub(super) fn constant_string(&self, reg: Reg, register: &Register) -> Check {
+    /// A string in a frozen map, which ends inside it: up to its end.
+    pub(super) fn constant_string(&self, reg: Reg, register: &Register) -> Check<&[u8]> {
         let bad = || Stop::from(Reason::NotAConstantString { reg });
         let Kind::MapValue(map) = register.kind else { return Err(bad()) };
         let def = self.tables.map(map);
         let bytes = def.initial.as_ref().filter(|_| def.frozen).ok_or_else(bad)?;
         let start = register.constant_offset().and_then(|off| usize::try_from(off).ok()).ok_or_else(bad)?;
         let rest = bytes.get(start..).ok_or_else(bad)?;
-        if rest.contains(&0) { Ok(()) } else { Err(bad()) }
+        let end = rest.iter().position(|byte| *byte == 0).ok_or_else(bad)?;
+        Ok(&rest[..end])
     }
 
     /// `bpf_snprintf`: conversions that the runtime knows, and as many arguments as they take.
     pub(super) fn format_string(&self) -> Check {
         let reg = Reg::R3;
         let bad = || Stop::from(Reason::FormatString { reg });
-        let register = *self.state.register(reg);
-        let Kind::MapValue(map) = register.kind else { return Err(bad()) };
-        let start = register.constant_offset().and_then(|off| usize::try_from(off).ok()).ok_or_else(bad)?;
-        let bytes = self.tables.map(map).initial.as_ref().ok_or_else(bad)?;
-        let text =
-            bytes.get(start..).and_then(|rest| rest.split(|byte| *byte == 0).next()).ok_or_else(bad)?;
+        let text = self.constant_string(reg, self.state.register(reg))?;
         let wanted = format_conversions(text).ok_or_else(bad)?;
         // As many as are certain. Arguments that no conversion takes do no harm.
         let given = self.state.register(Reg::R5).value.tnum().value();

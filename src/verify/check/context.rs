@@ -1,7 +1,7 @@
 //! Accesses to the program's context, and fields of sockets.
 #![forbid(unsafe_code)]
 
-use super::memory::{Access, Span, invalid};
+use super::memory::{Access, Span};
 use crate::isa::{Sign, Size};
 use crate::verify::domain::Scalar;
 use crate::verify::explore::{Check, Stop, Verifier};
@@ -9,7 +9,7 @@ use crate::verify::facts::Region;
 use crate::verify::report::Reason;
 use crate::verify::state::{Kind, MemFlags, Register, SockKind};
 use crate::verify::tracing::Word;
-use beelift_runtime::ctx::{ContextLayout, FieldAccess, FieldKind};
+use beelift_runtime::ctx::{ContextLayout, FieldKind};
 
 impl Verifier<'_> {
     pub(super) fn context_read(
@@ -42,10 +42,7 @@ impl Verifier<'_> {
                     }
                 }
             }
-            ContextLayout::Raw { access, .. } => {
-                if access == FieldAccess::Write {
-                    return Err(denied());
-                }
+            ContextLayout::Raw { .. } => {
                 self.raw_context(offset, span, Access::Read)?;
                 unknown
             }
@@ -69,12 +66,7 @@ impl Verifier<'_> {
                     return Err(Stop::Unsupported(format!("context field {}", field.name)));
                 }
             }
-            ContextLayout::Raw { access, .. } => {
-                if access == FieldAccess::Read {
-                    return Err(denied());
-                }
-                self.raw_context(offset, span, Access::Write)?;
-            }
+            ContextLayout::Raw { .. } => self.raw_context(offset, span, Access::Write)?,
             ContextLayout::Memory => return Err(Stop::Unsupported("context of type memory".to_owned())),
             ContextLayout::Kernel => return Err(denied()),
         }
@@ -121,11 +113,7 @@ impl Verifier<'_> {
         unmodified(pointer)?;
         let denied =
             Reason::ContextAccess { offset: span.off.cast_unsigned(), size: span.size, write: false };
-        let offset = u32::try_from(span.off).map_err(|_| Stop::from(denied.clone()))?;
-        if !offset.is_multiple_of(span.size) {
-            return Err(denied.into());
-        }
-        Ok(offset)
+        u32::try_from(span.off).map_err(|_| denied.into())
     }
 
     fn context_object(&mut self, name: &'static str, nullable: bool) -> Check<Register> {
@@ -142,11 +130,9 @@ impl Verifier<'_> {
 
     /// A field of a socket, as `struct bpf_sock` and its relatives lay them out.
     pub(super) fn socket_read(&self, kind: SockKind, pointer: &Register, span: Span) -> Check {
+        // There is no arithmetic on sockets.
         let off = i64::from(span.off) + i64::from(pointer.off);
         let denied = || Stop::from(Reason::SocketAccess { offset: off, size: span.size });
-        if pointer.value.smin() < 0 || !pointer.has_constant_offset() {
-            return Err(invalid(span.reg, pointer));
-        }
         let off = u32::try_from(off).map_err(|_| denied())?;
         if !off.is_multiple_of(span.size) {
             return Err(denied());

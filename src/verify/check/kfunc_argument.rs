@@ -110,7 +110,7 @@ impl Verifier<'_> {
             }
             Argument::Fixed(size) => self.kfunc_memory(reg, register, size, size),
             Argument::Sized | Argument::SizedOrNull => self.sized(prototype, index, register, call),
-            Argument::Text => self.constant_string(reg, register),
+            Argument::Text => self.constant_string(reg, register).map(|_| ()),
             // A map that the kernel handed to the program: which one it is nobody knows before.
             Argument::Map if matches!(register.kind, Kind::Object(..)) && call.work.is_none() => {
                 if !register.is_trusted() {

@@ -69,9 +69,8 @@ impl Verifier<'_> {
         let loaded = match pointer.kind {
             _ if pointer.nullable => return Err(invalid(reg, pointer)),
             Kind::Stack(frame) => {
-                let filled = self.stack_read(usize::from(frame), pointer, span, true)?;
+                let mut filled = self.stack_read(usize::from(frame), pointer, span)?;
                 self.observe_stack(frame, pointer, span);
-                let mut filled = filled.unwrap_or_else(Register::unknown);
                 let pointer = filled.kind.is_pointer();
                 self.observed.load(self.at, if pointer { Loaded::Pointer } else { Loaded::Number });
                 if filled.is_scalar() && size != Size::DW {

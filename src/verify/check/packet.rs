@@ -108,10 +108,7 @@ pub(crate) fn learn(
 }
 
 fn is_packet_start(register: &Register) -> bool {
-    register.kind == Kind::Packet
-        && register.off == 0
-        && register.id == 0
-        && register.value.constant() == Some(0)
+    register.kind == Kind::Packet && register.off == 0 && register.value.constant() == Some(0)
 }
 
 fn extend(state: &mut State, pointer: &Register, strict: bool) {

@@ -55,21 +55,15 @@ impl Verifier<'_> {
         &self.state.frames[frame].stack
     }
 
-    /// Reads bytes. `to_register` is false when only the access is checked (atomics without a result).
-    pub(super) fn stack_read(
-        &mut self,
-        frame: usize,
-        pointer: &Register,
-        span: Span,
-        to_register: bool,
-    ) -> Check<Option<Register>> {
+    /// What a load of stack bytes yields.
+    pub(super) fn stack_read(&mut self, frame: usize, pointer: &Register, span: Span) -> Check<Register> {
         let (low, high) = self.stack_bounds(frame, pointer, span)?;
         if !pointer.has_constant_offset() {
             let written = (low..high).any(|off| self.stack_of(frame).byte(off) != Byte::Invalid);
             let unwritten = if written { Unwritten::Zeroed } else { Unwritten::ByPolicy };
             self.stack_read_somewhere(frame, low, high, span, Access::Read, unwritten)?;
             let zero = (low..high).all(|off| self.stack_of(frame).byte(off) == Byte::Zero);
-            return Ok(Some(if zero { Register::constant(0) } else { Register::unknown() }));
+            return Ok(if zero { Register::constant(0) } else { Register::unknown() });
         }
         let (index, byte) = Stack::place(low);
         self.note_reads(frame, 1 << index);
@@ -79,11 +73,11 @@ impl Verifier<'_> {
             self.reads_unwritten(frame);
         }
         if slot.is_spill() {
-            return self.fill(frame, index, byte, &slot, size, span, to_register);
+            return self.fill(frame, index, byte, &slot, size, span);
         }
         self.readable(&slot, byte, size, span)?;
         let zero = slot.bytes[byte..byte + size].iter().all(|byte| *byte == Byte::Zero);
-        Ok(Some(if zero { Register::constant(0) } else { Register::unknown() }))
+        Ok(if zero { Register::constant(0) } else { Register::unknown() })
     }
 
     fn readable(&self, slot: &Slot, byte: usize, size: usize, span: Span) -> Check {
@@ -98,7 +92,6 @@ impl Verifier<'_> {
         Err(unreadable(slot, span))
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one place of a slot, described by its parts")]
     fn fill(
         &mut self,
         frame: usize,
@@ -107,26 +100,16 @@ impl Verifier<'_> {
         slot: &Slot,
         size: usize,
         span: Span,
-        to_register: bool,
-    ) -> Check<Option<Register>> {
+    ) -> Check<Register> {
         let spill_size = slot.spill_size();
         let note = Note::Slot(frame as u8, index as u8); // at most 8 frames of 64 slots
         if size == 8 && spill_size == 8 {
-            if !to_register {
-                if self.leaks(&slot.spilled) {
-                    return Err(Reason::PointerLeak { into: "an atomic operation" }.into());
-                }
-                return Ok(None);
-            }
             let filled = self.linked_spill(frame, index, slot.spilled);
             self.note(note);
-            return Ok(Some(filled));
+            return Ok(filled);
         }
         if !slot.spilled.is_scalar() {
             return Err(Reason::PartialPointerFill { reg: span.reg }.into());
-        }
-        if !to_register {
-            return Ok(None);
         }
         if byte == 0 && size <= spill_size {
             let mut filled = slot.spilled;
@@ -137,7 +120,7 @@ impl Verifier<'_> {
                 filled.unlink();
             }
             self.note(note);
-            return Ok(Some(filled));
+            return Ok(filled);
         }
         let bytes = &slot.bytes[byte..byte + size];
         let readable = bytes.iter().all(|byte| match byte {
@@ -150,10 +133,10 @@ impl Verifier<'_> {
         }
         if bytes.iter().all(|byte| *byte == Byte::Spill) && slot.spilled.is_null() {
             self.note(note);
-            return Ok(Some(Register::constant(0)));
+            return Ok(Register::constant(0));
         }
         let zero = bytes.iter().all(|byte| *byte == Byte::Zero);
-        Ok(Some(if zero { Register::constant(0) } else { Register::unknown() }))
+        Ok(if zero { Register::constant(0) } else { Register::unknown() })
     }
 
     /// Stack bytes of a frame are read (or count as written) that may never have been written.
