@@ -2,7 +2,7 @@
 //!
 //! `tests/cases/verify/objects/NAME.c` was compiled with `clang -O2 -g -target bpf -mcpu=v4` and stripped of everything
 //! but types; `NAME.expect` says of each program whether it is accepted, and why not. Every verdict is compared with
-//! the running kernel's, too. What kernel objects look like only a kernel tells: without its types nothing is judged.
+//! the running kernel's, too, unless its line ends with `alone`. What kernel objects look like only a kernel tells: without its types nothing is judged.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -13,15 +13,25 @@ use beelift::verify::{self, Failure, Options, Policy};
 
 use crate::require;
 
-/// What the file expects of each program: name, and the reason of a rejection.
-fn expectations(text: &str) -> Vec<(&str, Option<&str>)> {
+/// What a file expects of a program.
+struct Expected<'a> {
+    program: &'a str,
+    /// The reason of a rejection.
+    reason: Option<&'a str>,
+    /// The kernel says something else, or cannot be asked.
+    #[cfg_attr(not(feature = "kernel"), expect(dead_code, reason = "nobody else is asked"))]
+    alone: bool,
+}
+
+fn expectations(text: &str) -> Vec<Expected<'_>> {
     text.lines()
         .filter(|line| !line.starts_with('#'))
         .map(|line| {
             let mut words = line.split_whitespace();
-            let name = words.next().expect("a name");
+            let program = words.next().expect("a name");
             let reject = words.next().expect("a verdict") == "reject";
-            (name, reject.then(|| words.next().expect("a reason")))
+            let reason = reject.then(|| words.next().expect("a reason"));
+            Expected { program, reason, alone: words.next() == Some("alone") }
         })
         .collect()
 }
@@ -38,7 +48,7 @@ fn check(name: &str) {
     let expected = expectations(&text);
     assert_eq!(expected.len(), object.programs().len(), "programs of {name}");
     let mut wrong = String::new();
-    for (program, reason) in &expected {
+    for Expected { program, reason, .. } in &expected {
         let linked = link(&object, program, &options).expect("a program that links");
         let found = match verify::verify(linked, &Options::with_policy(Policy::KERNEL)) {
             Ok(_) => None,
@@ -58,14 +68,14 @@ fn check(name: &str) {
 
 /// The kernel accepts what is accepted here, and rejects the rest.
 #[cfg(feature = "kernel")]
-fn compare(object: &Object, expected: &[(&str, Option<&str>)], wrong: &mut String) {
+fn compare(object: &Object, expected: &[Expected<'_>], wrong: &mut String) {
     use beelift::kernel::{KernelBtf, KernelProgram, KernelSymbols, LoadOptions, MapSetOptions, create_maps};
     let btf = object.btf().expect("types");
     let btf = KernelBtf::load(&btf.to_kernel_bytes()).expect("types that the kernel takes");
     let maps = create_maps(object.maps(), MapSetOptions { btf: Some(&btf), pin_directory: None });
     let maps = maps.expect("maps that the kernel makes");
     let symbols = KernelSymbols::default();
-    for (program, reason) in expected {
+    for Expected { program, reason, .. } in expected.iter().filter(|expected| !expected.alone) {
         let linked = link(object, program, &LinkOptions::for_kernel()).expect("a program that links");
         let options = LoadOptions { btf: Some(&btf), symbols: Some(&symbols), ..LoadOptions::default() };
         let loaded = KernelProgram::load(&linked, &maps, options);
@@ -79,6 +89,16 @@ fn compare(object: &Object, expected: &[(&str, Option<&str>)], wrong: &mut Strin
 #[test]
 fn arguments_of_global_functions_follow_their_annotations() {
     check("global_arguments");
+}
+
+#[test]
+fn helpers_and_functions_take_what_fits() {
+    check("arguments");
+}
+
+#[test]
+fn hooks_tell_what_they_are_given_and_return() {
+    check("hooks");
 }
 
 #[test]
