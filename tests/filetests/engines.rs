@@ -90,7 +90,7 @@ pub(crate) enum Session {
         program_type: ProgramType,
     },
     #[cfg(feature = "jit")]
-    Jit(beelift::engine::Collection),
+    Jit(jit::Native),
     #[cfg(feature = "kernel")]
     Kernel(beelift::kernel::Oracle),
 }
@@ -129,7 +129,7 @@ impl Session {
         match self {
             Self::Interp { program, program_type } => interpret(program, *program_type, input),
             #[cfg(feature = "jit")]
-            Self::Jit(collection) => jit::run(collection, input),
+            Self::Jit(native) => native.run(input),
             #[cfg(feature = "kernel")]
             Self::Kernel(oracle) => kernel::run(oracle, input),
         }
@@ -244,19 +244,40 @@ mod jit {
     use super::*;
     use beelift::engine::{self, Choice, Collection, Engine};
 
-    pub(super) fn load(program: &Program) -> Result<Collection, String> {
-        let engine = Engine::builder()
-            .backend(Choice::Jit)
-            .environment(Arc::new(FixedEnvironment::default()))
-            .deterministic(true)
-            .check_facts(true)
-            .fuel(FUEL)
-            .build();
-        let loaded = engine.and_then(|engine| engine.load_linked(vec![program.clone()]));
-        loaded.map_err(|error| error.to_string())
+    /// The same program twice: as it is, and with everything asserted that native code relies on. Assertions stand in the
+    /// way of optimisations, so that each of the two finds what the other does not.
+    pub(crate) struct Native {
+        plain: Collection,
+        asserting: Collection,
     }
 
-    pub(super) fn run(collection: &Collection, input: &Input) -> Result<Outcome, String> {
+    pub(super) fn load(program: &Program) -> Result<Native, String> {
+        let load = |check_facts| {
+            let engine = Engine::builder()
+                .backend(Choice::Jit)
+                .environment(Arc::new(FixedEnvironment::default()))
+                .deterministic(true)
+                .check_facts(check_facts)
+                .fuel(FUEL)
+                .build();
+            let loaded = engine.and_then(|engine| engine.load_linked(vec![program.clone()]));
+            loaded.map_err(|error| error.to_string())
+        };
+        Ok(Native { plain: load(false)?, asserting: load(true)? })
+    }
+
+    impl Native {
+        pub(super) fn run(&self, input: &Input) -> Result<Outcome, String> {
+            let (plain, asserting) = (run(&self.plain, input)?, run(&self.asserting, input)?);
+            if plain == asserting {
+                Ok(plain)
+            } else {
+                Err(format!("{plain}, and {asserting} with assertions"))
+            }
+        }
+    }
+
+    fn run(collection: &Collection, input: &Input) -> Result<Outcome, String> {
         let (context, packet) = match input {
             Input::Words(words) => (words.iter().flat_map(|word| word.to_le_bytes()).collect(), Vec::new()),
             Input::Packet(bytes) => (Vec::new(), bytes.clone()),
