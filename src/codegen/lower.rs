@@ -223,9 +223,7 @@ impl Lowering<'_> {
 
     /// The low half of an `I64`.
     pub(super) fn low(&mut self, value: Value) -> clif::Value {
-        if let Op::Unary(UnaryOp::Widen, inner) = self.source.op(value)
-            && self.source.ty(inner) == Type::I32
-        {
+        if let Op::Unary(UnaryOp::Widen, inner) = self.source.op(value) {
             return self.value(inner);
         }
         let whole = self.value(value);
@@ -238,7 +236,7 @@ impl Lowering<'_> {
     /// A value of which only the lowest bytes matter, at the width it has.
     pub(super) fn either(&mut self, value: Value) -> clif::Value {
         match self.source.op(value) {
-            Op::Unary(UnaryOp::Widen, inner) if self.source.ty(inner) == Type::I32 => self.value(inner),
+            Op::Unary(UnaryOp::Widen, inner) => self.value(inner),
             _ => self.value(value),
         }
     }
@@ -384,7 +382,6 @@ impl Lowering<'_> {
             BinaryOp::Shl => ins.ishl(a, b),
             BinaryOp::LShr => ins.ushr(a, b),
             BinaryOp::AShr => ins.sshr(a, b),
-            BinaryOp::RotateLeft => ins.rotl(a, b),
         }
     }
 

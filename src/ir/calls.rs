@@ -235,7 +235,7 @@ impl Body<'_> {
         let verified = self.verified;
         let wide = 'key: {
             if let Some(offset) = key_in_slot(verified, self.at) {
-                if let Some(slot) = slots::slot_of(&frame.shape.slots, offset, Size::W) {
+                if let Some(slot) = slots::slot_of(&frame.shape.slots, offset) {
                     break 'key self.slot(frame, slot);
                 }
                 let place = frame.place(&mut self.b, offset);

@@ -161,13 +161,7 @@ impl Builder {
             return Some(self.number(ty, number));
         }
         match (op, self.func.op(value)) {
-            (UnaryOp::Reduce, Op::Unary(UnaryOp::Widen, inner)) => {
-                if self.func.ty(inner) == ty {
-                    Some(inner)
-                } else {
-                    Some(self.unary(UnaryOp::Widen, ty, inner))
-                }
-            }
+            (UnaryOp::Reduce, Op::Unary(UnaryOp::Widen, inner)) => Some(inner),
             (UnaryOp::Reduce, Op::Unary(UnaryOp::SignExtend(Size::W), inner)) => {
                 Some(self.unary(UnaryOp::Reduce, ty, inner))
             }
@@ -217,11 +211,7 @@ impl Builder {
             }
             BinaryOp::Add => self.fold_add(ty, a, y),
             BinaryOp::Or | BinaryOp::Xor if y == 0 => Some(a),
-            BinaryOp::Shl | BinaryOp::LShr | BinaryOp::AShr | BinaryOp::RotateLeft
-                if y & u64::from(ty.bits() - 1) == 0 =>
-            {
-                Some(a)
-            }
+            BinaryOp::Shl | BinaryOp::LShr | BinaryOp::AShr if y & u64::from(ty.bits() - 1) == 0 => Some(a),
             BinaryOp::Mul | BinaryOp::UDiv | BinaryOp::SDiv if y == 1 => Some(a),
             BinaryOp::And | BinaryOp::Mul if y == 0 => Some(b),
             BinaryOp::And if y == ty.mask() => Some(a),
@@ -283,15 +273,6 @@ impl Builder {
             match condition {
                 Condition::Eq | Condition::ULe => return self.number(Type::I8, 0),
                 Condition::Ne | Condition::UGt => return self.number(Type::I8, 1),
-                _ => {}
-            }
-        }
-        if let (Op::Unary(UnaryOp::Widen, inner), Some(0)) = (self.func.op(a), self.func.constant(b))
-            && self.func.ty(inner) == Type::I8
-        {
-            match condition {
-                Condition::Ne | Condition::UGt => return inner,
-                Condition::Eq => return self.inverse(inner),
                 _ => {}
             }
         }
@@ -367,11 +348,6 @@ pub(crate) fn evaluate(op: BinaryOp, width: Width, a: u64, b: u64) -> Option<u64
         BinaryOp::Shl => m.shl(width, a, count),
         BinaryOp::LShr => m.lshr(width, a, count),
         BinaryOp::AShr => m.ashr(width, a, count),
-        BinaryOp::RotateLeft if count == 0 => a,
-        BinaryOp::RotateLeft => {
-            let high = m.shl(width, a, count);
-            high | m.lshr(width, a, u64::from(width.bits()) - count)
-        }
         BinaryOp::UDiv | BinaryOp::URem | BinaryOp::SDiv | BinaryOp::SRem if b == 0 => return None,
         BinaryOp::SDiv | BinaryOp::SRem if b == minus_one => return None,
         BinaryOp::UDiv => m.udiv(width, a, b),

@@ -78,7 +78,7 @@ impl Type {
 pub enum UnaryOp {
     /// The low half (`I64` to `I32`).
     Reduce,
-    /// Zero-extension of an `I32` or a condition.
+    /// Zero-extension of an `I32`.
     Widen,
     /// Sign-extension of the low 8, 16 or 32 bits.
     SignExtend(Size),
@@ -105,7 +105,6 @@ pub enum BinaryOp {
     Shl,
     LShr,
     AShr,
-    RotateLeft,
 }
 
 /// A comparison; the operands' type is its width.

@@ -20,12 +20,10 @@ enum Located {
     Slot(usize),
     /// Memory.
     Memory(Place),
-    /// A number in the context, of that many bytes natively (at most those accessed).
-    Field(Place, Size),
+    /// A number in the context.
+    Field(Place),
     /// A pointer in the context: all of it, however narrow the program's access.
     Pointer(Place, Size),
-    /// Bytes of a field that do not exist natively: they read as zero.
-    Zero,
 }
 
 impl Body<'_> {
@@ -45,13 +43,8 @@ impl Body<'_> {
                         let raw = self.slot(frame, slot);
                         semantics::extend_load(&mut self.b, size, sign, raw)
                     }
-                    Located::Memory(place) => self.b.load(size, sign, place),
-                    // A field that is narrower natively has no sign bit to copy.
-                    Located::Field(place, native) if native == size => self.b.load(size, sign, place),
-                    Located::Field(place, native) | Located::Pointer(place, native) => {
-                        self.b.load(native, Sign::Zero, place)
-                    }
-                    Located::Zero => self.b.number(Type::I64, 0),
+                    Located::Memory(place) | Located::Field(place) => self.b.load(size, sign, place),
+                    Located::Pointer(place, native) => self.b.load(native, Sign::Zero, place),
                 };
                 self.set_register(frame, dst, value);
             }
@@ -62,11 +55,8 @@ impl Body<'_> {
                         let value = self.stored(size, value);
                         self.set_slot(frame, slot, value);
                     }
-                    Located::Memory(place) => self.b.store(size, place, value),
-                    Located::Field(place, native) | Located::Pointer(place, native) => {
-                        self.b.store(native, place, value);
-                    }
-                    Located::Zero => {}
+                    Located::Memory(place) | Located::Field(place) => self.b.store(size, place, value),
+                    Located::Pointer(place, native) => self.b.store(native, place, value),
                 }
             }
             Insn::Atomic { op, fetch, width, base, off, src } => {
@@ -159,9 +149,7 @@ impl Body<'_> {
         match self.locate(frame, base, off, size)? {
             Located::Memory(place) => Ok(place),
             Located::Slot(_) => unreachable!("`slots` promotes plain accesses only"),
-            Located::Field(..) | Located::Pointer(..) | Located::Zero => {
-                Err(self.unsupported("atomic access to the context"))
-            }
+            Located::Field(_) | Located::Pointer(..) => Err(self.unsupported("atomic access to the context")),
         }
     }
 
@@ -170,7 +158,7 @@ impl Body<'_> {
         let class = match region {
             Region::Context { offset } => return self.context(frame, base, off, offset, size),
             Region::Stack { offset: Some(offset) } => {
-                if let Some(slot) = slots::slot_of(&frame.shape.slots, offset, size) {
+                if let Some(slot) = slots::slot_of(&frame.shape.slots, offset) {
                     return Ok(Located::Slot(slot));
                 }
                 let place = frame.place(&mut self.b, offset);
@@ -222,8 +210,6 @@ impl Body<'_> {
             .ok_or_else(|| self.unsupported("context field"))?;
         // The register points to the context's start, or a constant beside it.
         let start = i32::from(off) - i32::try_from(offset).expect("contexts are small");
-        let inside = offset - u32::from(field.offset);
-        let native = u32::from(field.native_size);
         let at = start + i32::from(field.native_offset);
         match field.kind {
             FieldKind::KernelOnly => Err(self.unsupported(field.name)),
@@ -231,22 +217,20 @@ impl Body<'_> {
             | FieldKind::PacketEnd
             | FieldKind::PacketMeta
             | FieldKind::Object { .. } => {
-                let native = size_of(native).ok_or_else(|| self.unsupported(field.name))?;
+                let native = size_of(field.native_size).ok_or_else(|| self.unsupported(field.name))?;
                 Ok(Located::Pointer(self.b.settle(place(at)), native))
             }
-            FieldKind::Scalar if inside >= native => Ok(Located::Zero),
             FieldKind::Scalar => {
-                let present = size.bytes().min(native - inside);
-                let present = size_of(present).ok_or_else(|| self.unsupported(field.name))?;
-                let off = at + i32::try_from(inside).expect("contexts are small");
-                Ok(Located::Field(self.b.settle(place(off)), present))
+                // As wide as in the UAPI, and in the same order.
+                let off = at + i32::try_from(offset - u32::from(field.offset)).expect("contexts are small");
+                Ok(Located::Field(self.b.settle(place(off))))
             }
         }
     }
 }
 
 /// The access size of that many bytes.
-const fn size_of(bytes: u32) -> Option<Size> {
+const fn size_of(bytes: u16) -> Option<Size> {
     match bytes {
         1 => Some(Size::B),
         2 => Some(Size::H),

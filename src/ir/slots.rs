@@ -70,7 +70,7 @@ pub(crate) fn find(verified: &Verified, blocks: &[CodeBlock]) -> Vec<Slot> {
 
 /// Index of the slot of `may_goto`'s iterations.
 pub(crate) fn iterations(slots: &[Slot]) -> Option<usize> {
-    slot_of(slots, ITERATIONS, Size::DW)
+    slot_of(slots, ITERATIONS)
 }
 
 fn promoted(verified: &Verified, blocks: &[CodeBlock]) -> Vec<Slot> {
@@ -188,10 +188,9 @@ fn mark_access(offset: i32, size: Size, uses: &mut [Use; FRAME as usize]) {
     }
 }
 
-/// Index of the slot of an access.
-pub(crate) fn slot_of(slots: &[Slot], offset: i32, size: Size) -> Option<usize> {
-    let at = slots.binary_search_by_key(&offset, |slot| slot.offset).ok()?;
-    (slots[at].size == size).then_some(at)
+/// Index of the slot of an access. Accesses of two sizes at one place have made it memory.
+pub(crate) fn slot_of(slots: &[Slot], offset: i32) -> Option<usize> {
+    slots.binary_search_by_key(&offset, |slot| slot.offset).ok()
 }
 
 /// What an instruction does to promoted slots.
@@ -202,13 +201,13 @@ pub(crate) fn touches(verified: &Verified, id: InsnId, slots: &[Slot]) -> Option
     let insn = &verified.program().insns[id.index()];
     if let Insn::Call(_) = insn {
         let offset = super::calls::key_in_slot(verified, id)?;
-        return slot_of(slots, offset, Size::W).map(Touch::Read);
+        return slot_of(slots, offset).map(Touch::Read);
     }
     if let Insn::MayGoto { .. } = insn {
         return iterations(slots).map(Touch::Update);
     }
     let access = effects::access(insn)?;
-    let slot = slot_of(slots, constant_offset(verified, id)?, access.size)?;
+    let slot = slot_of(slots, constant_offset(verified, id)?)?;
     Some(match access.kind {
         AccessKind::Write => Touch::Write(slot),
         AccessKind::Read | AccessKind::ReadWrite => Touch::Read(slot),

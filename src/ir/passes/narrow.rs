@@ -94,7 +94,7 @@ fn apply(function: &mut Function, narrow: &[bool]) {
 /// The low half of a value, at the end of a block.
 fn low_half(function: &mut Function, block: usize, value: Value, insn: crate::isa::InsnId) -> Value {
     match function.op(value) {
-        Op::Unary(UnaryOp::Widen, inner) if function.ty(inner) == Type::I32 => inner,
+        Op::Unary(UnaryOp::Widen, inner) => inner,
         Op::Const(number) => function.add(Op::Const(number & Type::I32.mask()), Type::I32, insn),
         _ => {
             let low = function.add(Op::Unary(UnaryOp::Reduce, value), Type::I32, insn);

@@ -147,8 +147,7 @@ const fn is_cheap(op: BinaryOp) -> bool {
         | BinaryOp::Xor
         | BinaryOp::Shl
         | BinaryOp::LShr
-        | BinaryOp::AShr
-        | BinaryOp::RotateLeft => true,
+        | BinaryOp::AShr => true,
         BinaryOp::Mul | BinaryOp::UDiv | BinaryOp::URem | BinaryOp::SDiv | BinaryOp::SRem => false,
     }
 }

@@ -15,11 +15,10 @@ pub(crate) fn run(function: &mut Function) {
         .enumerate()
         .map(|(at, block)| block.params.iter().map(|param| at == 0 || needed[param.index()]).collect())
         .collect();
-    let nodes = &function.nodes;
     for (block, kept_here) in function.blocks.iter_mut().zip(&kept) {
         let mut keep = kept_here.iter();
         block.params.retain(|_| *keep.next().expect("as long as the parameters"));
-        block.nodes.retain(|value| needed[value.index()] || !nodes[value.index()].op.is_removable());
+        block.nodes.retain(|value| needed[value.index()]);
         for edge in block.end.edges_mut() {
             let mut keep = kept[edge.to.index()].iter();
             edge.args.retain(|_| *keep.next().expect("one argument a parameter"));
@@ -32,6 +31,7 @@ pub(crate) fn run(function: &mut Function) {
     }
 }
 
+/// Which values are needed; those of operations that may not be dropped always are.
 fn needed(function: &Function) -> Vec<bool> {
     let mut needed = vec![false; function.nodes.len()];
     let mut work: Vec<Value> = Vec::new();
