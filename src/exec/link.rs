@@ -256,9 +256,10 @@ mod tests {
         // bl to the instruction before, and one far ahead.
         assert_eq!(patched(RelocKind::Aarch64Call, 0x9400_0000, 0x1000, 0xffc), 0x97ff_ffff);
         assert_eq!(patched(RelocKind::Aarch64Call, 0x9400_0000, 0x1000, 0x1010), 0x9400_0004);
-        // adrp x0, one and three pages ahead; add x0, x0, #0x123.
+        // adrp x0, one and three pages ahead, and one more for the place's own distance into its page; add x0, x0, #0x123.
         assert_eq!(patched(RelocKind::Aarch64AdrPage, 0x9000_0000, 0x1000, 0x2fff), 0xb000_0000);
         assert_eq!(patched(RelocKind::Aarch64AdrPage, 0x9000_0000, 0x1000, 0x5000), 0x9000_0020);
+        assert_eq!(patched(RelocKind::Aarch64AdrPage, 0x9000_0000, 0x1ffc, 0x2000), 0xb000_0000);
         assert_eq!(patched(RelocKind::Aarch64AddLow12, 0x9100_0000, 0, 0x4123), 0x9104_8c00);
     }
 
@@ -287,10 +288,35 @@ mod tests {
     }
 
     #[test]
+    fn functions_begin_where_they_want_to() {
+        let function = |len, align| CompiledFunction {
+            name: String::new(),
+            subprogram: 0,
+            bytes: vec![0x90; len],
+            align,
+            relocs: Vec::new(),
+            pc_map: Vec::new(),
+        };
+        let functions = vec![function(1, 1), function(17, 4), function(3, 64)];
+        let code = CompiledCode { functions, entry: 1, convention: Convention::Bare };
+        let memory = CodeMemory::new();
+        let bindings = Bindings { maps: &[], helpers: &|_| None, trap_exit: 0, throw_exit: 0 };
+        let linked = link(&code, &memory, &bindings).expect("no references");
+        assert_eq!(linked.starts, [0, 16, 64]);
+        assert_eq!(linked.entry % 16, 0);
+    }
+
+    #[test]
     fn relative_references_that_do_not_reach_are_errors() {
         let reloc = Reloc { offset: 0, kind: RelocKind::X86PcRel4, symbol: Symbol::Helper(1), addend: -4 };
         let mut bytes = [0; 4];
         assert!(apply(&mut bytes, &reloc, 0, 1 << 31).is_ok());
         assert!(matches!(apply(&mut bytes, &reloc, 0, 1 << 32), Err(LinkError::OutOfReach(_))));
+        let call = Reloc { kind: RelocKind::Aarch64Call, addend: 0, ..reloc };
+        let mut reaches = |target| apply(&mut bytes, &call, 1 << 30, target).is_ok();
+        assert!(reaches((1 << 30) + (1 << 27) - 4) && reaches((1 << 30) - (1 << 27)));
+        assert!(
+            !reaches((1 << 30) + (1 << 27)) && !reaches((1 << 30) - (1 << 27) - 4) && !reaches((1 << 30) + 2)
+        );
     }
 }

@@ -296,6 +296,7 @@ fn a_run_without_fuel_traps_and_one_with_enough_does_not() {
     let out_of_fuel = |source: &str, choice, fuel| {
         let error = run(source, choice, fuel).expect_err("a trap");
         assert!(error.contains("out of fuel"), "{error}");
+        error
     };
     // Powers of 3 come back to 1, in 18 bits after 1 << 16 turns.
     let power = "r9 = 1\nagain: w9 *= 3\nif w9 != 1 goto again\nexit";
@@ -305,6 +306,10 @@ fn a_run_without_fuel_traps_and_one_with_enough_does_not() {
         assert_eq!(run(small, choice, 1 << 16), Ok(0));
         out_of_fuel(small, choice, (1 << 16) - 2);
     }
+    // Both name the same place.
+    let place = out_of_fuel(power, Choice::Jit, 5000);
+    assert_eq!(place, out_of_fuel(power, Choice::Interpreter, 5000));
+    assert!(!place.contains("at pc 0"), "{place}");
     // What ends by proof burns nothing.
     let proven = "again: r8 += 1\nif r8 < 300000 goto again\nexit";
     for choice in [Choice::Jit, Choice::Interpreter] {

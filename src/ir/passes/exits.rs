@@ -104,3 +104,67 @@ fn sign_extended(ty: Type, number: u64) -> i64 {
     let unused = 64 - ty.bits();
     (number << unused).cast_signed() >> unused
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ir::func::Edge;
+    use crate::isa::InsnId;
+
+    /// A loop that goes on while its counter differs from the limit, or while it does not (`op`), and how it ends after the
+    /// pass. What goes back to the head is the counter plus `more`; a second way in starts at `other`.
+    fn ended(op: Condition, start: i64, step: i64, limit: i64, more: i64, other: i64) -> Condition {
+        let mut function = Function::new("counts", 0);
+        let blocks = [0; 5].map(|_| function.add_block());
+        let [entry, way, head, test, out] = blocks;
+        let at = InsnId(0);
+        let asked = function.add_param(entry, Type::I64, at);
+        let mut number = |number: i64| function.add(Op::Const(number.cast_unsigned()), Type::I64, at);
+        let (start, step, limit, more, other) =
+            (number(start), number(step), number(limit), number(more), number(other));
+        let param = function.add_param(head, Type::I64, at);
+        let counter = function.add(Op::Binary(BinaryOp::Add, param, step), Type::I64, at);
+        let changed = function.add(Op::Binary(BinaryOp::Add, counter, more), Type::I64, at);
+        let condition = function.add(Op::Compare(op, counter, limit), Type::I8, at);
+        let goes_on = if function.constant(more) == Some(0) { counter } else { changed };
+        let edge = |to, args: &[Value]| Edge { to, args: args.to_vec() };
+        function.blocks[entry.index()].end = Terminator::Branch(asked, edge(way, &[]), edge(head, &[start]));
+        function.blocks[way.index()].end = Terminator::Jump(edge(head, &[other]));
+        function.blocks[head.index()].end = Terminator::Jump(edge(test, &[]));
+        function.blocks[test.index()].nodes = vec![counter, changed, condition];
+        let (back, leave) = (edge(head, &[goes_on]), edge(out, &[]));
+        function.blocks[test.index()].end = if op == Condition::Ne {
+            Terminator::Branch(condition, back, leave)
+        } else {
+            Terminator::Branch(condition, leave, back)
+        };
+        function.blocks[out.index()].end = Terminator::Return(asked);
+        run(&mut function);
+        match function.op(condition) {
+            Op::Compare(op, ..) => op,
+            op => unreachable!("{op:?}"),
+        }
+    }
+
+    #[test]
+    fn a_counter_that_meets_its_limit_ends_the_loop_by_order() {
+        use Condition::{Eq, Ne, SGe, SGt, SLe, SLt};
+        assert_eq!(ended(Ne, -3, 2, 5, 0, -3), SLt);
+        assert_eq!(ended(Eq, -3, 2, 5, 0, -3), SGe);
+        assert_eq!(ended(Ne, 5, -2, -3, 0, 5), SGt);
+        assert_eq!(ended(Eq, 5, -2, -3, 0, 5), SLe);
+    }
+
+    #[test]
+    fn one_that_may_miss_it_does_not() {
+        for op in [Condition::Eq, Condition::Ne] {
+            // Steps over it, runs away from it, is there before the first step, goes on with another number, has two starts.
+            assert_eq!(ended(op, 0, 3, 10, 0, 0), op);
+            assert_eq!(ended(op, 10, 1, 5, 0, 10), op);
+            assert_eq!(ended(op, 5, -1, 10, 0, 5), op);
+            assert_eq!(ended(op, 5, 1, 5, 0, 5), op);
+            assert_eq!(ended(op, 0, 1, 10, 1, 0), op);
+            assert_eq!(ended(op, 0, 1, 10, 0, 20), op);
+        }
+    }
+}
