@@ -10,6 +10,10 @@ use crate::verify::precision::{Marks, NONE};
 use crate::verify::report::Reason;
 use crate::verify::state::{Exactness, Kind, Noticed, Register, Relied, Stack, covers};
 
+/// So many states of a place cost little to compare with, and are kept though most of them rarely cover anything: in
+/// loops with several ways through them the same states come back, in an order of their own.
+const FEW: usize = 16;
+
 /// What a prune point did.
 pub(super) enum Visit {
     Covered,
@@ -47,6 +51,7 @@ impl Verifier<'_> {
             force || (self.jumps - self.last_jumps >= 2 && processed - self.last_processed >= 8);
         let key = Key::of(self.at, &self.state);
         let mut candidates = self.buckets.take(key);
+        let few = candidates.len() <= FEW;
         let mut covered = Ok(false);
         let mut kept = 0;
         let mut position = 0;
@@ -71,7 +76,8 @@ impl Verifier<'_> {
             if remember {
                 checkpoint.misses += 1;
             }
-            let patience = if force && checkpoint.branches > 0 { 64 } else { 3 };
+            let patient = few || (force && checkpoint.branches > 0);
+            let patience = if patient { 64 } else { 3 };
             if checkpoint.misses > checkpoint.hits * patience + patience {
                 self.remembered -= 1;
                 if checkpoint.branches == 0
