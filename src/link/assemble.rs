@@ -140,13 +140,27 @@ fn maps(assembly: &Assembly) -> Result<Arc<[MapDef]>, AssembleError> {
         if directive.name != "map" {
             return Err(unknown(directive, &directive.name));
         }
-        let def = map(directive)?;
-        let index = assembly.maps.iter().position(|name| *name == def.name);
-        let index = index.ok_or_else(|| unknown(directive, &def.name))?;
-        defs[index] = Some(def);
+        let mut def = map(directive)?;
+        if let Some(name) = inner_name(directive) {
+            let template =
+                assembly.directives.iter().find(|other| other.arguments.first().is_some_and(|n| n == name));
+            // Maps of maps are two deep.
+            let template = template.filter(|template| inner_name(template).is_none());
+            def.inner = Some(Box::new(map(template.ok_or_else(|| unknown(directive, name))?)?));
+        }
+        match assembly.maps.iter().position(|name| *name == def.name) {
+            Some(index) => defs[index] = Some(def),
+            None if assembly.directives.iter().any(|outer| inner_name(outer) == Some(&*def.name)) => {}
+            None => return Err(unknown(directive, &def.name)),
+        }
     }
     let named = defs.into_iter().zip(&assembly.maps);
     named.map(|(def, name)| def.ok_or_else(|| AssembleError::UndefinedMap(name.clone()))).collect()
+}
+
+/// What `inner=` says.
+fn inner_name(directive: &Directive) -> Option<&str> {
+    directive.arguments.iter().find_map(|argument| argument.strip_prefix("inner="))
 }
 
 fn map(directive: &Directive) -> Result<MapDef, AssembleError> {
@@ -163,6 +177,7 @@ fn map(directive: &Directive) -> Result<MapDef, AssembleError> {
             "entries" => def.max_entries = number()?,
             "flags" => def.flags = MapFlags::from_bits_retain(number()?),
             "frozen" => def.frozen = true,
+            "inner" => {}
             "lock" => def.fields.push(special(SpecialKind::SpinLock, number()?, 4)),
             "timer" => def.fields.push(special(SpecialKind::Timer, number()?, 16)),
             "data" => def.initial = Some(parse_hex(value).ok_or_else(|| unknown(directive, option))?.into()),
@@ -233,6 +248,11 @@ mod tests {
         assert_eq!(message("r1 = map[table] ll\nexit"), "map `table` has no `.map` directive");
         assert_eq!(message(".map table nothing"), "line 1: `.map`: \"nothing\" is not understood");
         assert_eq!(message(".map table array key=x"), "line 1: `.map`: \"key=x\" is not understood");
+        assert_eq!(
+            message(".map a array_of_maps inner=b\n.map b array_of_maps inner=a\nr1 = map[a] ll\nexit"),
+            "line 1: `.map`: \"b\" is not understood"
+        );
+        assert_eq!(message(".map table array\nexit"), "line 1: `.map`: \"table\" is not understood");
         assert_eq!(message(".frob"), "line 1: `.frob`: \"frob\" is not understood");
     }
 }

@@ -368,9 +368,11 @@ impl Verifier<'_> {
 
     fn key_is_inside(&self, map: MapRef, call: &CallState) -> bool {
         let def = self.tables.map(map);
-        // Another inner map may take this one's place: of the same size, unless the flag says otherwise.
-        (self.tables.slot_of(map).is_some() || !def.flags.contains(MapFlags::INNER_MAP))
-            && call.constant_key.is_some_and(|key| key < u64::from(def.max_entries))
+        let has_its_size = self.tables.slot_of(map).is_some()
+            // Another inner map may take this one's place: an array of the same size, unless the flag says otherwise, but
+            // a per-CPU array of any size, here as in Linux (which believes it to be of this one).
+            || (def.kind == MapKind::Array && !def.flags.contains(MapFlags::INNER_MAP));
+        has_its_size && call.constant_key.is_some_and(|key| key < u64::from(def.max_entries))
     }
 }
 
