@@ -110,12 +110,30 @@ fn percpu_values_are_apart_and_new_ones_start_as_zero() {
 }
 
 #[test]
+fn keys_of_one_hash_stay_apart() {
+    // Among so many keys, some share all 32 bits; without a seed always the same ones.
+    const KEYS: u32 = 150_000;
+    let mut def = MapDef::new("m", MapKind::Hash, 4, 8, KEYS);
+    def.flags = MapFlags::ZERO_SEED;
+    let map = create(&def, 1).unwrap();
+    for n in 0..KEYS {
+        program_update(&*map, 0, &key(n), u64::from(n), update_flags::NOEXIST).unwrap();
+    }
+    for n in 0..KEYS {
+        assert_eq!(program_value(&*map, 0, &key(n)), Some(u64::from(n)));
+    }
+}
+
+#[test]
 fn odd_value_sizes_round_up_for_percpu_user_space_only() {
     let map = map(MapKind::PercpuArray, 4, 5, 2);
     assert_eq!(map.lookup_bytes(&key(1)).unwrap(), [0; 32]);
     assert_eq!(map.update_bytes(&key(1), &[1; 20], 0), Err(MapError::Invalid));
     map.update_bytes(&key(1), &[1; 32], 0).unwrap();
-    assert_eq!(map.lookup_bytes(&key(1)).unwrap(), [1, 1, 1, 1, 1, 0, 0, 0].repeat(4));
+    assert_eq!(map.lookup_bytes(&key(1)).unwrap(), [1; 32], "what lies between comes back, too");
+    map.update(1, &key(1), Bytes::from(&[2; 5]), 0).unwrap();
+    let seen = map.lookup_bytes(&key(1)).unwrap();
+    assert_eq!(seen[8..16], [2, 2, 2, 2, 2, 1, 1, 1], "a program writes its bytes only");
 }
 
 #[test]
@@ -134,6 +152,32 @@ fn a_full_lru_table_evicts_what_was_not_looked_up() {
         let kept = (0..100).step_by(2).filter(|&n| map.lookup_bytes(&key(n)).is_ok()).count();
         let new = (100..150).filter(|&n| map.lookup_bytes(&key(n)).is_ok()).count();
         assert_eq!((kept, new, keys(&*map).len()), (50, 50, 100), "{kind}");
+    }
+}
+
+#[test]
+fn an_element_that_is_updated_counts_as_looked_up() {
+    for kind in [MapKind::LruHash, MapKind::LruPercpuHash] {
+        for kept in 0..4 {
+            let map = map(kind, 4, 8, 4);
+            (0..4).for_each(|n| program_update(&*map, 1, &key(n), 1, 0).unwrap());
+            program_update(&*map, 1, &key(kept), 2, 0).unwrap();
+            // One round of evictions spares it.
+            (10..13).for_each(|n| program_update(&*map, 1, &key(n), 1, 0).unwrap());
+            assert_eq!(program_value(&*map, 1, &key(kept)), Some(2), "{kind}: {kept}");
+        }
+    }
+}
+
+#[test]
+fn a_lookup_spares_an_element_once() {
+    for kind in [MapKind::LruHash, MapKind::LruPercpuHash] {
+        let map = map(kind, 4, 8, 4);
+        (0..4).for_each(|n| program_update(&*map, 1, &key(n), 1, 0).unwrap());
+        assert!((0..4).all(|n| map.lookup(1, &key(n)).is_some()));
+        program_update(&*map, 1, &key(10), 1, 0).unwrap();
+        program_update(&*map, 1, &key(11), 1, 0).unwrap();
+        assert!([10, 11].iter().all(|&n| map.lookup(1, &key(n)).is_some()), "{kind}: the new ones stay");
     }
 }
 

@@ -216,6 +216,8 @@ impl PercpuValues {
             self.layout.retire(&self.slab, u64::from(other) * self.cpu_stride + offset);
             self.slab.fill(u64::from(other) * self.cpu_stride + offset, self.layout.stride(), 0);
         }
+        let own = u64::from(cpu) * self.cpu_stride + offset;
+        self.slab.fill(own + self.layout.size(), self.padding(), 0);
         self.layout.write_new(&self.slab, u64::from(cpu) * self.cpu_stride + offset, value);
     }
 
@@ -231,20 +233,29 @@ impl PercpuValues {
         self.layout.stride() * u64::from(self.cpus)
     }
 
-    /// Writes all CPU slots.
+    /// Writes all CPU slots, padding included, which user space gets back as it gave it.
     pub(super) fn write_all(&self, offset: u64, values: Bytes<'_>) {
+        let (size, stride) = (self.layout.size(), self.layout.stride());
         for cpu in 0..u64::from(self.cpus) {
-            let value = values.part(cpu * self.layout.stride(), self.layout.size());
-            self.layout.write(&self.slab, cpu * self.cpu_stride + offset, value);
+            let at = cpu * self.cpu_stride + offset;
+            self.layout.write(&self.slab, at, values.part(cpu * stride, size));
+            self.slab.write_bytes(at + size, values.part(cpu * stride + size, self.padding()));
         }
+    }
+
+    /// Bytes between a value and the next one.
+    fn padding(&self) -> u64 {
+        self.layout.stride() - self.layout.size()
     }
 
     /// Reads all CPU slots.
     pub(super) fn read_all(&self, offset: u64) -> Vec<u8> {
         let mut all = vec![0; self.user_bytes() as usize];
         for (value, cpu) in all.chunks_exact_mut(self.layout.stride() as usize).zip(0_u64..) {
-            let value = &mut value[..self.layout.size() as usize];
-            self.layout.read(&self.slab, cpu * self.cpu_stride + offset, value);
+            let at = cpu * self.cpu_stride + offset;
+            let (value, padding) = value.split_at_mut(self.layout.size() as usize);
+            self.layout.read(&self.slab, at, value);
+            self.slab.read(at + self.layout.size(), padding);
         }
         all
     }
