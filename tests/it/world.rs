@@ -9,6 +9,7 @@ use beelift::runtime::environment::{
 };
 use beelift::runtime::helper::{Effects, Redirect, by_name};
 use beelift::runtime::map::CgroupArrayMap;
+use beelift::runtime::map::ringbuf::RingbufMap;
 use beelift::{Engine, Error, Packet, Program, ProgramType, XdpContext};
 
 /// A world with one listening socket, one task, one route.
@@ -460,5 +461,78 @@ out:
         map.send(&[7]).unwrap();
         assert_eq!(run(0), 1 << 32);
         assert_eq!(run(0), 0);
+    }
+}
+
+#[test]
+fn a_sample_that_no_dynptr_can_reach_stays_in_the_ring() {
+    let source = "
+    .map samples user_ringbuf key=0 value=0 entries=33554432
+    *(u64 *)(r10 -8) = 0
+    r1 = map[samples] ll
+    r2 = func body ll
+    r3 = r10
+    r3 += -8
+    r4 = 0
+    call bpf_user_ringbuf_drain
+    r0 <<= 32
+    r1 = *(u64 *)(r10 -8)
+    r0 |= r1
+    exit
+body:
+    r1 = *(u64 *)(r2 +0)
+    r1 += 1
+    *(u64 *)(r2 +0) = r1
+    r0 = 0
+    exit";
+    const LONGEST: usize = (1 << 24) - 1;
+    for collection in load(ProgramType::Xdp, source) {
+        let map = collection.map("samples").unwrap();
+        let run = || {
+            let mut packet = packet();
+            let r0 = collection.programs()[0].run(&mut XdpContext::new(&mut packet)).unwrap();
+            ((r0 >> 32) as i32, r0 as u32)
+        };
+        map.send(&[0; 8]).unwrap();
+        map.send(&vec![0; LONGEST]).unwrap();
+        assert_eq!(run(), (2, 2));
+        map.send(&[0; 8]).unwrap();
+        map.send(&vec![0; LONGEST + 1]).unwrap();
+        assert_eq!(run(), (-7, 1), "the first one was shown");
+        assert_eq!(run(), (-7, 0), "the other one is still there");
+    }
+}
+
+#[test]
+fn records_are_seen_that_are_submitted_and_not_discarded() {
+    let source = "
+    .map ring ringbuf key=0 value=0 entries=4096
+    r1 = map[ring] ll
+    r2 = 8
+    r3 = 0
+    call bpf_ringbuf_reserve
+    if r0 == 0 goto out
+    *(u64 *)(r0 +0) = 1
+    r1 = r0
+    r2 = 0
+    call bpf_ringbuf_discard
+    r1 = map[ring] ll
+    r2 = 8
+    r3 = 0
+    call bpf_ringbuf_reserve
+    if r0 == 0 goto out
+    *(u64 *)(r0 +0) = 2
+    r1 = r0
+    r2 = 0
+    call bpf_ringbuf_submit
+out:
+    r0 = 0
+    exit";
+    for collection in load(ProgramType::Xdp, source) {
+        let mut packet = packet();
+        assert_eq!(collection.programs()[0].run(&mut XdpContext::new(&mut packet)).unwrap(), 0);
+        let ring = collection.map("ring").unwrap().runtime().unwrap();
+        let ring = ring.as_any().downcast_ref::<RingbufMap>().unwrap();
+        assert_eq!(ring.consumer().unwrap().drain(), [2_u64.to_ne_bytes()]);
     }
 }

@@ -1,7 +1,7 @@
 //! One step of `bpf_user_ringbuf_drain`: engines call it, and between two steps the program's callback.
 #![forbid(unsafe_code)]
 
-use super::errno::{EBUSY, EINVAL};
+use super::errno::{E2BIG, EBUSY, EINVAL};
 use super::proto::DynptrKind;
 use super::shim::DynptrAt;
 use crate::abi::ExecContext;
@@ -64,6 +64,11 @@ pub(super) fn step(
             Sample::None => break,
             // Counted among those looked at, and then taken off again.
             Sample::Discarded => looked_at += 1,
+            Sample::Here(bytes) if bytes.len() > u64::from(DynptrAt::SIZE_MAX) => {
+                // It stays where it is, and those before it are taken.
+                ring.end(run);
+                return finish(E2BIG);
+            }
             Sample::Here(bytes) => {
                 dynptr.set(DynptrKind::Local, bytes);
                 out.write(drain_words::COUNT as u64, &(done + 1).to_ne_bytes()); // 0

@@ -85,20 +85,22 @@ impl UserRingbufMap {
 
     /// The oldest sample. Whoever drains only.
     pub(crate) fn peek(&self) -> Sample<'_> {
-        let at = self.consumer.load(Relaxed);
-        if at >= self.producer.load(Acquire) {
-            return Sample::None;
-        }
-        let place = at & (self.size - 1);
-        let header = self.data.atomic_u32(place).load(Acquire);
-        if header & BUSY != 0 {
-            return Sample::None;
-        }
+        let Some((data, header)) = self.peek_at(self.consumer.load(Relaxed)) else { return Sample::None };
         if header & DISCARD != 0 {
             self.release(header & !DISCARD);
             return Sample::Discarded;
         }
-        Sample::Here(self.data.bytes_mut(place + HEADER, u64::from(header)))
+        Sample::Here(self.data.bytes_mut(data, u64::from(header)))
+    }
+
+    /// Where the bytes of the sample at a position begin, and its length with its flag, once it is submitted.
+    fn peek_at(&self, at: u64) -> Option<(u64, u32)> {
+        if at >= self.producer.load(Acquire) {
+            return None;
+        }
+        let place = at & (self.size - 1);
+        let header = self.data.atomic_u32(place).load(Acquire);
+        (header & BUSY == 0).then_some((place + HEADER, header))
     }
 
     /// The oldest sample, of `len` bytes, is done. Whoever drains only.
@@ -214,8 +216,15 @@ impl Map for UserRingbufMap {
         Err(MapError::NotSupported)
     }
 
+    /// A program has the sample that it drains; headers belong to the ring.
     fn contains(&self, address: u64, len: u64) -> bool {
-        self.data.contains(address, len)
+        let Some(at) = self.data.offset_of(address, len) else { return false };
+        match self.peek_at(self.consumer.load(Relaxed)) {
+            Some((data, header)) if self.draining.load(Acquire) != 0 && header & DISCARD == 0 => {
+                data <= at && at + len <= data + u64::from(header)
+            }
+            Some(_) | None => false,
+        }
     }
 
     fn memory(&self, address: u64) -> Option<&Slab> {
