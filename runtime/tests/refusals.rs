@@ -114,6 +114,29 @@ fn special_fields_are_kept_hidden_and_start_as_zeroes() {
 }
 
 #[test]
+fn special_fields_of_a_new_element_are_zeroes_though_its_memory_was_used_before() {
+    let map = with_field(MapKind::Hash, SpecialKind::SpinLock, 4);
+    let each = |keys: [u32; 2], then: &dyn Fn(u32)| keys.into_iter().for_each(then);
+    let put = |key: u32| map.update(0, &key.to_ne_bytes(), Bytes::from(&[7; 24]), 0).unwrap();
+    each([1, 2], &put);
+    each([1, 2], &|key| write(&*map, key, &[1]));
+    each([1, 2], &|key| map.delete(&key.to_ne_bytes()).unwrap());
+    each([3, 4], &put);
+    each([3, 4], &|key| assert_eq!(seen(&*map, key)[..8], [0, 0, 0, 0, 7, 7, 7, 7], "{key}"));
+}
+
+#[test]
+fn values_of_another_size_are_refused_beneath_the_checks_of_user_space_too() {
+    for (map, key) in updated() {
+        let right = if map.def().is_percpu() { 16 } else { 8 };
+        for len in [0, right - 1, right + 1, 3 * right] {
+            let result = map.write_value(&key, &vec![0; len], 0);
+            assert_eq!(result, Err(MapError::Invalid), "{}: {len} bytes", map.def().kind);
+        }
+    }
+}
+
+#[test]
 fn a_timer_goes_with_its_element() {
     let map = with_field(MapKind::Array, SpecialKind::Timer, 16);
     write(&*map, 1, &[5; 16]);
@@ -171,6 +194,10 @@ fn a_record_that_is_not_submitted_keeps_its_bytes() {
     drop(consumer);
     assert!(ring.reserve(1000).is_some());
     assert!(ring.reserve(1100).is_none(), "the first record lies there");
+    // What a program may touch is what it reserved.
+    assert!(map.contains(first.0, 1000) && map.contains(first.0 + 992, 8) && map.contains(first.0, 0));
+    assert!(!map.contains(first.0 - 8, 8), "the header is the ring's");
+    assert!(!map.contains(first.0, 1001) && !map.contains(second.0, 1), "another's, or submitted");
     // Nothing begins at such an address.
     ring.commit(ValuePtr(first.0 + 4), Commit::Submit, 0);
     let mut consumer = ring.consumer().unwrap();
@@ -185,8 +212,9 @@ fn prefixes_come_and_go_without_wearing_the_trie_out() {
     def.flags = MapFlags::NO_PREALLOC;
     let trie = create(&def, 1).unwrap();
     let key = |bits: u32, first: u8, second: u8| [bits.to_ne_bytes(), [first, second, 0, 0]].concat();
-    for round in 0..200 {
-        let keys = [key(16, 1, 0), key(16, 1, 128), key(24, 1, 192), key(8, 2, 0)];
+    for round in 0..200_u8 {
+        // Other places each time: forks that were left behind would not serve again.
+        let keys = [key(16, round, 0), key(16, round, 128), key(24, round, 192), key(8, !round, 0)];
         for key in &keys {
             trie.update(0, key, Bytes::from(&[1; 8]), 0).unwrap_or_else(|error| panic!("{round}: {error}"));
         }
@@ -197,7 +225,7 @@ fn prefixes_come_and_go_without_wearing_the_trie_out() {
             assert!(walked.insert(found), "{round}: twice");
         }
         assert_eq!(walked, keys.iter().cloned().collect::<BTreeSet<_>>(), "{round}");
-        for key in keys.iter().cycle().skip(round % 4).take(4) {
+        for key in keys.iter().cycle().skip(usize::from(round % 4)).take(4) {
             trie.delete(key).unwrap();
         }
     }

@@ -10,8 +10,9 @@ use super::timer::map_at;
 use crate::abi::{ExecContext, HelperFn};
 use crate::ctx::ProgramType;
 use crate::heap::heap;
+use crate::map::ringbuf::ring_of;
 use crate::map::timer;
-use crate::map::{Map, MapHandle, MapOfMaps, SpecialKind};
+use crate::map::{Map, MapHandle, MapOfMaps, SpecialKind, ValuePtr};
 use crate::mem::{Fault, RegionKind, Regions, WordSize};
 
 /// `bpf_spin_lock`
@@ -233,9 +234,12 @@ fn argument(
         }
         ArgKind::SizeOrZero | ArgKind::AllocSize => Ok(()),
         ArgKind::RingbufMem => {
-            // The ring buffer itself refuses addresses that are not the start of a reserved record.
-            let found = cx.maps.iter().any(|handle| handle.map.contains(value, 1));
-            if found { Ok(()) } else { Err(BadArgument::NotARecord(value)) }
+            let record = ValuePtr(value);
+            if ring_of(cx.maps, record).is_some_and(|ring| ring.is_record(record)) {
+                Ok(())
+            } else {
+                Err(BadArgument::NotARecord(value))
+            }
         }
         ArgKind::ConstStr => {
             for address in (value..value.saturating_add(STRING_MAX)).take(STRING_MAX as usize) {

@@ -8,6 +8,7 @@
 //! Not here: helpers and dynptrs (`helper`).
 #![forbid(unsafe_code)]
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use super::{CreateError, Map, MapDef, MapError, MapHandle, MapOfMaps, MapState, UpdateFlags, ValuePtr};
@@ -120,15 +121,13 @@ impl RingbufMap {
     pub fn reserve(&self, size: u64) -> Option<ValuePtr> {
         let size = u32::try_from(size).ok().filter(|&size| size <= u32::MAX / 4)?;
         let len = record_bytes(size);
-        if len > self.size {
-            return None;
-        }
         let consumed = self.consumer.load(Acquire);
         self.lock_reserving();
         let start = self.producer.load(Relaxed);
         let end = start + len;
-        let pending = self.advance_pending(start);
-        let room = end - consumed < self.size && end - pending < self.size;
+        self.advance_pending(start);
+        // A consumer stops at a record that is not submitted, so no such record is written over.
+        let room = end - consumed < self.size;
         if room {
             let at = start & (self.size - 1);
             let page = at / 4096 + PAGES_BEFORE_DATA;
@@ -226,7 +225,7 @@ impl RingbufMap {
 
     /// Moves `pending` past records that are submitted by now, up to `end`. Whoever reserves only.
     #[inline]
-    fn advance_pending(&self, end: u64) -> u64 {
+    fn advance_pending(&self, end: u64) {
         let mut pending = self.pending.load(Relaxed);
         while pending < end {
             let length = self.data.word(pending & (self.size - 1)).load(Acquire) as u32;
@@ -236,7 +235,31 @@ impl RingbufMap {
             pending += record_bytes(length & !DISCARD);
         }
         self.pending.store(pending, Relaxed);
-        pending
+    }
+
+    /// Whether `wanted` holds for the place of one of the reserved records, counted from the start of the ring.
+    fn is_reserved(&self, wanted: impl Fn(Range<u64>) -> bool) -> bool {
+        self.lock_reserving();
+        let end = self.producer.load(Relaxed);
+        self.advance_pending(end);
+        let mut at = self.pending.load(Relaxed);
+        let mut found = false;
+        while at < end && !found {
+            let place = at & (self.size - 1);
+            let length = self.data.word(place).load(Acquire) as u32;
+            let size = length & !(BUSY | DISCARD);
+            let data = place + HEADER..place + HEADER + u64::from(size);
+            found = length & BUSY != 0 && wanted(data);
+            at += record_bytes(size);
+        }
+        self.reserving.store(false, Release);
+        found
+    }
+
+    /// Whether a record that is reserved, and not submitted yet, begins at that address.
+    pub(crate) fn is_record(&self, record: ValuePtr) -> bool {
+        let at = self.data.slab().offset_of(record.0, 0);
+        at.is_some_and(|at| self.is_reserved(|data| data.start == at))
     }
 }
 
@@ -404,8 +427,10 @@ impl Map for RingbufMap {
         Err(MapError::NotSupported)
     }
 
+    /// A program has what it reserved; what lies between belongs to the ring.
     fn contains(&self, address: u64, len: u64) -> bool {
-        self.data.slab().contains(address, len)
+        let at = self.data.slab().offset_of(address, len);
+        at.is_some_and(|at| self.is_reserved(|data| data.start <= at && at + len <= data.end))
     }
 
     fn memory(&self, address: u64) -> Option<&Slab> {
