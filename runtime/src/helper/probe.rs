@@ -64,7 +64,13 @@ fn read_space(cx: &ExecContext<'_>, space: Space, into: BytesMut<'_>, address: u
         at += piece.len() as u64;
     }
     // Nothing was looked at; the kernel looks at the address all the same.
-    if into.is_empty() && space == Space::User && address >= USER_END { EFAULT } else { 0 }
+    match space {
+        Space::User if into.is_empty() && address >= USER_END => EFAULT,
+        Space::Kernel if into.is_empty() && address < KERNEL_START && peek(cx, address, &mut [0]) == 0 => {
+            ERANGE
+        }
+        Space::User | Space::Kernel => 0,
+    }
 }
 
 /// Why memory cannot be read: addresses that no kernel memory has are refused before anything else.
