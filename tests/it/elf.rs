@@ -3,6 +3,8 @@
 //! `tests/cases/elf/*.bpf.c` are compiled objects' sources; `*.txt` is what must be read from each. `BLESS=1`
 //! rewrites the texts.
 
+mod crafted;
+
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
@@ -484,6 +486,18 @@ fn control_may_not_leave_a_subprogram() {
         }
         assert_eq!(Cfg::build(&program).unwrap_err().to_string(), message);
     }
+}
+
+#[test]
+fn calls_lead_to_the_start_of_a_subprogram() {
+    let assembly = asm::assemble("call sub\nexit\nsub:\nexit\nr0 = 0\nexit", |_| None).unwrap();
+    let mut program = Program::from_slots(ProgramType::Xdp, &assembly.slots, [].into()).unwrap();
+    assert!(Cfg::build(&program).is_ok());
+    // As if the second one began behind its first instruction.
+    program.subprograms[0].end = beelift::isa::InsnId(3);
+    program.subprograms[1].entry = beelift::isa::InsnId(3);
+    let error = Cfg::build(&program).unwrap_err();
+    assert!(matches!(error, beelift::link::cfg::CfgError::NoEntry { .. }), "{error}");
 }
 
 #[test]

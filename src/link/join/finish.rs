@@ -40,9 +40,6 @@ impl Joiner<'_> {
         def: Option<&ProgramDef>,
         options: &LinkOptions,
     ) -> Result<Program, LinkError> {
-        if self.slots.is_empty() {
-            return Err(LinkError::Empty);
-        }
         let walks = prog_type.info().kernel_only || self.walks_kernel_objects();
         let outcomes = self.relocate(&targets(walks, options))?;
         let code = decode(&self.slots)?;
@@ -54,14 +51,9 @@ impl Joiner<'_> {
         let btf = self.object.btf();
         let mut subprograms: Vec<Subprogram> = Vec::with_capacity(self.pieces.len());
         for (index, piece) in self.pieces.iter().enumerate() {
-            let (code, function) = self.code(piece.place);
+            let (_, function) = self.code(piece.place);
             let entry = if index == 0 { Some(InsnId(0)) } else { id_of(piece.start) };
-            // A function that ends with half a wide immediate swallows the first slot of the next one.
-            let entry = entry.ok_or_else(|| LinkError::Reference {
-                section: code.name.clone(),
-                slot: function.start,
-                what: format!("function {} starts inside a wide immediate", function.name),
-            })?;
+            let entry = entry.expect("no function ends inside an instruction");
             subprograms.push(Subprogram {
                 name: function.name.clone(),
                 entry,

@@ -127,8 +127,6 @@ struct Fixup {
     to: Place,
     /// Address of the function rather than a call.
     address: bool,
-    /// Where the instruction came from, for messages.
-    from: (usize, u32),
 }
 
 struct Joiner<'a> {
@@ -179,16 +177,16 @@ impl<'a> Joiner<'a> {
             let mut slot = function.start + next;
             while slot < function.end {
                 let opcode = self.code(place).0.slots[slot as usize].opcode();
-                let width = if opcode == WIDE { 2 } else { 1 };
                 let to = match opcode {
                     WIDE => self.wide(piece, slot)?,
                     CALL => self.call(piece, slot)?,
+                    // The second half of a wide immediate takes none, either.
                     _ => {
                         self.no_reference(place, slot)?;
                         None
                     }
                 };
-                slot += width;
+                slot += 1;
                 if let Some(to) = to.filter(|to| !self.placed.contains_key(to)) {
                     stack.push((piece, slot - function.start));
                     stack.push((self.append(to)?, 0));
@@ -199,17 +197,12 @@ impl<'a> Joiner<'a> {
         for fixup in &self.fixups {
             let target = self.placed[&fixup.to];
             let distance = target as i64 - fixup.slot as i64 - 1;
-            let Ok(distance) = i32::try_from(distance) else {
-                return Err(LinkError::TooLarge { limit: MAX_SLOTS });
-            };
+            let distance = i32::try_from(distance).expect("slots are capped");
             let old = self.slots[fixup.slot];
             let src = if fixup.address { raw::PSEUDO_FUNC } else { raw::PSEUDO_CALL };
             self.slots[fixup.slot] = Slot::new(old.opcode(), old.dst(), src, 0, distance);
             if fixup.address {
-                match self.slots.get_mut(fixup.slot + 1) {
-                    Some(high) => *high = Slot::default(),
-                    None => return Err(self.error(fixup.from, "a wide immediate is cut in half")),
-                }
+                self.slots[fixup.slot + 1] = Slot::default();
             }
         }
         Ok(())
@@ -268,12 +261,12 @@ impl<'a> Joiner<'a> {
         })
     }
 
-    /// A relocation on an instruction that can take none.
+    /// A relocation on an instruction that can take none: it resolves to nothing else.
     fn no_reference(&self, place: Place, slot: u32) -> Result<(), LinkError> {
         match self.code(place).0.reference_at(slot) {
-            Some(Reference::Broken(what)) => Err(self.error((place.0, slot), what.clone())),
-            Some(_) => Err(self.error((place.0, slot), "relocation on an instruction that takes none")),
             None => Ok(()),
+            Some(Reference::Broken(what)) => Err(self.error((place.0, slot), what.clone())),
+            Some(_) => unreachable!("only wide immediates and calls refer to something"),
         }
     }
 
@@ -283,23 +276,20 @@ impl<'a> Joiner<'a> {
         self.pieces[piece].start + (slot - function.start) as usize
     }
 
-    fn patch_wide(&mut self, piece: usize, slot: u32, src: u8, low: u32, high: u32) -> Result<(), LinkError> {
+    fn patch_wide(&mut self, piece: usize, slot: u32, src: u8, low: u32, high: u32) {
         let at = self.out(piece, slot);
-        let from = (self.pieces[piece].place.0, slot);
-        let (_, function) = self.code(self.pieces[piece].place);
-        if slot + 1 >= function.end {
-            return Err(self.error(from, "a wide immediate is cut in half"));
-        }
         let old = self.slots[at];
         self.slots[at] = Slot::new(old.opcode(), old.dst(), src, 0, low.cast_signed());
         self.slots[at + 1] = Slot::new(0, 0, 0, 0, high.cast_signed());
-        Ok(())
     }
 
     fn wide(&mut self, piece: usize, slot: u32) -> Result<Option<Place>, LinkError> {
         let place = self.pieces[piece].place;
         let from = (place.0, slot);
-        let (code, _) = self.code(place);
+        let (code, function) = self.code(place);
+        if slot + 1 >= function.end {
+            return Err(self.error(from, "a wide immediate is cut in half"));
+        }
         match code.reference_at(slot) {
             None if code.slots[slot as usize].src() == raw::PSEUDO_FUNC => {
                 let target = i64::from(slot) + 1 + i64::from(code.slots[slot as usize].imm());
@@ -307,12 +297,12 @@ impl<'a> Joiner<'a> {
             }
             None => Ok(None),
             Some(Reference::Map(map)) => {
-                self.patch_wide(piece, slot, raw::PSEUDO_MAP_FD, map.0, 0)?;
+                self.patch_wide(piece, slot, raw::PSEUDO_MAP_FD, map.0, 0);
                 Ok(None)
             }
             Some(Reference::MapValue(map, offset)) => {
                 self.config_is_set(from, *map, *offset)?;
-                self.patch_wide(piece, slot, raw::PSEUDO_MAP_VALUE, map.0, *offset)?;
+                self.patch_wide(piece, slot, raw::PSEUDO_MAP_VALUE, map.0, *offset);
                 Ok(None)
             }
             Some(Reference::Function { section, slot: target }) => {
@@ -320,7 +310,7 @@ impl<'a> Joiner<'a> {
             }
             Some(Reference::Extern(index)) => {
                 let ksym = self.ksym(*index);
-                self.patch_wide(piece, slot, raw::PSEUDO_BTF_ID, ksym, 0)?;
+                self.patch_wide(piece, slot, raw::PSEUDO_BTF_ID, ksym, 0);
                 Ok(None)
             }
             Some(Reference::Broken(what)) => Err(self.error(from, what.clone())),
@@ -369,7 +359,7 @@ impl<'a> Joiner<'a> {
             u32::try_from(target).map_err(|_| self.error(from, "the call leads out of the section"))?;
         let to = self.function_at(from, section, target)?;
         let slot = self.out(piece, slot);
-        self.fixups.push(Fixup { slot, to, address, from });
+        self.fixups.push(Fixup { slot, to, address });
         Ok(to)
     }
 
