@@ -433,6 +433,11 @@ mod tests {
     const WIDE: [Slot; 2] = [Slot::new(0x18, 1, 0, 0, 1), Slot::new(0, 0, 0, 0, 2)];
 
     #[test]
+    fn programs_have_a_length() {
+        assert_eq!(refusal(&vec![EXIT; MAX_SLOTS + 1]), (0, Malformed::TooLong(MAX_SLOTS)));
+    }
+
+    #[test]
     fn a_wide_immediate_takes_two_slots_and_is_one_instruction() {
         let code = decode(&[WIDE[0], WIDE[1], Slot::new(0x05, 0, 0, -3, 0), EXIT]).expect("well-formed");
         assert_eq!(code.insns[0], Insn::Const { dst: Reg::R1, value: Const64::Imm(0x2_0000_0001) });

@@ -361,6 +361,23 @@ mod tests {
     }
 
     #[test]
+    fn an_atomic_that_fetches_writes_its_source() {
+        let atomic = |fetch| {
+            let (width, base, src) = (Width::W64, Reg::R1, Reg::R2);
+            Insn::Atomic { op: AtomicOp::Add, fetch, width, base, off: 0, src }
+        };
+        assert_eq!(defs(&atomic(true)), set(&[Reg::R2]));
+        assert_eq!(defs(&atomic(false)), RegSet::EMPTY);
+        assert_eq!(uses(&atomic(true), RegSet::EMPTY), set(&[Reg::R1, Reg::R2]));
+    }
+
+    #[test]
+    fn a_cast_reads_its_source() {
+        let cast = Insn::AddrSpaceCast { dst: Reg::R1, src: Reg::R2, to: crate::isa::AddrSpace::Kernel };
+        assert_eq!((uses(&cast, RegSet::EMPTY), defs(&cast)), (set(&[Reg::R2]), set(&[Reg::R1])));
+    }
+
+    #[test]
     fn branches_have_two_successors() {
         let branch = Insn::Branch {
             op: CmpOp::Eq,

@@ -48,9 +48,6 @@ pub(super) fn lookup_elem(cx: &ExecContext<'_>, map: &dyn Map, key: Key<'_>) -> 
 }
 
 pub(super) fn lookup_percpu_elem(_cx: &ExecContext<'_>, map: &dyn Map, key: Key<'_>, cpu: u32) -> u64 {
-    if cpu >= map.state().cpus() {
-        return 0;
-    }
     key.with(|key| map.lookup(cpu, key)).map_or(0, |value| value.0)
 }
 

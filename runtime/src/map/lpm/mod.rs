@@ -327,13 +327,11 @@ impl LpmMap {
         }
     }
 
-    /// First element below `link` in postorder, left before right.
+    /// First element below `link` in postorder, left before right: a leaf, and leaves are elements.
     fn leftmost(&self, mut link: u64) -> Option<u32> {
         let mut found = None;
         while let Some(node) = index_of_link(link) {
-            if self.nodes.head(node).is_element {
-                found = Some(node);
-            }
+            found = Some(node);
             let [left, right] = self.nodes.children(node);
             link = if left == 0 { right } else { left };
         }
