@@ -65,7 +65,7 @@ fn read_space(cx: &ExecContext<'_>, space: Space, into: BytesMut<'_>, address: u
     }
     // Nothing was looked at; the kernel looks at the address all the same.
     match space {
-        Space::User if into.is_empty() && address >= USER_END => EFAULT,
+        Space::User if into.is_empty() && address > USER_END => EFAULT,
         Space::Kernel if into.is_empty() && address < KERNEL_START && peek(cx, address, &mut [0]) == 0 => {
             ERANGE
         }
