@@ -236,7 +236,7 @@ impl<'a> FunctionKeys<'a> {
             text += &format!(
                 " {walked} {:?} {:?} {} {} {}",
                 program.subprograms[sub].linkage,
-                tables.prototypes[sub],
+                tables.prototype(sub),
                 tables.changes_packet[sub],
                 tables.sleeps[sub],
                 liveness.argument_bits(sub),

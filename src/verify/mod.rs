@@ -40,7 +40,7 @@ use beelift_runtime::environment::thread_time;
 use explore::{Stop, Verifier};
 use liveness::Liveness;
 use observe::Observed;
-use prototype::{ArgumentType, Problem, Prototype};
+use prototype::{ArgumentType, Problem};
 use state::{DynptrType, Kind, MemFlags, Register};
 use structure::{LoopPoint, Structure};
 use tables::Tables;
@@ -201,8 +201,6 @@ fn prove(
         return Err(report::rejected(program, at, Reason::AbnormalReturn { what }).into());
     }
     let liveness = Liveness::solve(program, &structure, |callee| tables.argument_count(callee));
-    tables.prototypes =
-        (0..program.subprograms.len()).map(|sub| Prototype::of(program, &tables.types, sub)).collect();
     for &sub in &structure.bottom_up {
         let range = &program.subprograms[sub];
         let own = &program.insns[range.entry.index()..range.end.index()];
@@ -255,7 +253,7 @@ fn check_exception_callback(program: &Program, tables: &Tables<'_>, callback: us
     if program.subprograms[callback].linkage != Linkage::Global {
         return Err(refuse("it is not a global function"));
     }
-    match &tables.prototypes[callback] {
+    match tables.prototype(callback) {
         Ok(prototype) if prototype.arguments == [ArgumentType::Number] => Ok(()),
         Ok(_) => Err(refuse("it must take one number")),
         Err(Problem::Refused(what) | Problem::Unknown(what)) => Err(refuse(what)),
@@ -394,7 +392,7 @@ fn at_entry<'a>(
         start(&mut verifier);
     } else if program.exception_callback == Some(sub) {
         *verifier.state.register_mut(Reg::R1) = Register::unknown();
-    } else if let Ok(prototype) = &tables.prototypes[sub] {
+    } else if let Ok(prototype) = tables.prototype(sub) {
         debug_assert_eq!(program.subprograms[sub].linkage, Linkage::Global);
         for (argument, reg) in prototype.arguments.iter().zip(Reg::ARGS) {
             let register = match *argument {

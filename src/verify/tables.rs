@@ -3,6 +3,8 @@
 //! In: the program. Out: answers for `check`. The rows themselves belong to the runtime crate.
 #![forbid(unsafe_code)]
 
+use std::sync::OnceLock;
+
 use beelift_runtime::ctx::{ContextLayout, HostType, ProgramType, ReturnRange};
 use beelift_runtime::helper::{self, Helper, Proto};
 use beelift_runtime::map::SpecialKind;
@@ -42,8 +44,8 @@ pub(crate) struct Tables<'a> {
     pub(crate) returns: ReturnRange,
     /// Whether the program may sleep.
     pub(crate) sleepable: bool,
-    /// Prototypes of global functions, by subprogram; what is wrong with one, else.
-    pub(crate) prototypes: Vec<Result<Prototype, Problem>>,
+    /// Prototypes by subprogram, read when first asked for: that takes a look at all types of the object.
+    prototypes: Vec<OnceLock<Result<Prototype, Problem>>>,
     /// Subprograms that may move the packet, on any path.
     pub(crate) changes_packet: Vec<bool>,
     /// Subprograms that may sleep, on any path.
@@ -103,12 +105,16 @@ impl<'a> Tables<'a> {
             returns,
             narrow_result,
             sleepable: program.prog_flags & SLEEPABLE != 0 || program_type == ProgramType::Syscall,
-            prototypes: Vec::new(),
+            prototypes: vec![OnceLock::new(); program.subprograms.len()],
             changes_packet: vec![false; program.subprograms.len()],
             sleeps: vec![false; program.subprograms.len()],
         }
     }
 
+    /// Prototype of a global function; what is wrong with it, else.
+    pub(crate) fn prototype(&self, sub: usize) -> &Result<Prototype, Problem> {
+        self.prototypes[sub].get_or_init(|| Prototype::of(self.program, &self.types, sub))
+    }
     /// Whether a kfunc steps an open-coded iterator.
     pub(crate) fn is_iterator_next(&self, kfunc: KfuncSlot) -> bool {
         self.kfuncs

@@ -108,7 +108,7 @@ impl Verifier<'_> {
 
     fn global_call(&mut self, subprogram: usize) -> Check<Next> {
         let tables = self.tables;
-        let prototype = match &tables.prototypes[subprogram] {
+        let prototype = match tables.prototype(subprogram) {
             Ok(prototype) => prototype,
             Err(problem) => return Err(problem.into()),
         };
