@@ -11,7 +11,7 @@ use crate::ir::{self, Options};
 use crate::isa::semantics::{self, Concrete};
 use crate::isa::{AluOp, ByteOrder, CmpOp, Insn, InsnId, Operand, Pc, Reg, Sign, Size, Width};
 use crate::link::{Linkage, Program, Subprogram};
-use crate::verify::facts::{AccessFact, BranchFact, Region, ValueFact};
+use crate::verify::facts::{AccessFact, BranchFact, Region, ValueColumn, ValueFact};
 use crate::verify::{Facts, Verified};
 
 const EDGES: [u64; 26] = [
@@ -58,8 +58,8 @@ pub(super) fn verified(insns: Vec<Insn>) -> Verified {
         arena: None,
         reachable: vec![true; count],
         access,
-        lhs: vec![None; count],
-        rhs: vec![None; count],
+        lhs: ValueColumn::new(count),
+        rhs: ValueColumn::new(count),
         branch: vec![BranchFact::Both; count],
         call: vec![None; count],
         fuel: vec![false; count],
@@ -264,14 +264,14 @@ fn facts_that_do_not_hold_trap_where_they_are_used() {
     let checked = Options { assert_facts: true };
     let small = ValueFact { umax: 63, ..ValueFact::TOP };
     let mut wrong = program();
-    wrong.facts_mut().rhs[1] = Some(small);
+    wrong.facts_mut().rhs.set(1, Some(small));
     assert_eq!(run(wrong, checked, 0), Err((TrapKind::FactViolated, 1)));
     let mut right = program();
-    right.facts_mut().rhs[1] = Some(ValueFact { umax: 64, mask: 64, ..ValueFact::TOP });
+    right.facts_mut().rhs.set(1, Some(ValueFact { umax: 64, mask: 64, ..ValueFact::TOP }));
     assert_eq!(run(right, checked, 0), Ok(71));
     let negative = ValueFact { smin: i64::MIN, smax: -1, ..ValueFact::TOP };
     let mut signed = program();
-    signed.facts_mut().lhs[1] = Some(negative);
+    signed.facts_mut().lhs.set(1, Some(negative));
     assert_eq!(run(signed, checked, 0), Err((TrapKind::FactViolated, 1)));
 }
 
@@ -337,7 +337,7 @@ fn proven_divisors_are_not_guarded_and_others_are() {
             alu(AluOp::Div, Reg::R0, Operand::Reg(Reg::R2)),
             Insn::Exit,
         ]);
-        verified.facts_mut().rhs[1] = fact;
+        verified.facts_mut().rhs.set(1, fact);
         ir::build(&verified, Options::default()).expect("supported").to_string()
     };
     assert!(divide(None).contains("Select"));

@@ -283,7 +283,7 @@ impl Body<'_> {
         }
     }
     pub(crate) fn call_fact(&self) -> Option<&CallFact> {
-        self.verified.facts().call[self.at.index()].as_ref()
+        self.verified.facts().call[self.at.index()].as_deref()
     }
 
     fn alu(&mut self, frame: &Frame, op: AluOp, width: Width, dst: Reg, operand: Operand) -> Value {

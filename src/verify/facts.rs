@@ -93,6 +93,83 @@ impl ValueFact {
     }
 }
 
+/// Facts about values, by instruction. Many instructions are given the same values, and most none that is known: each
+/// fact is kept once, which matters where a program is one long line.
+#[derive(Clone, Debug, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(from = "Vec<Option<ValueFact>>", into = "Vec<Option<ValueFact>>"))]
+pub struct ValueColumn {
+    /// By instruction, the fact's place in `known` and one; 0: no fact.
+    places: Vec<u32>,
+    known: Vec<Option<ValueFact>>,
+    /// Places of facts that were written lately, by a hash.
+    recent: [u32; RECENT],
+}
+
+/// Facts that are looked for before another one is kept.
+const RECENT: usize = 16;
+
+impl ValueColumn {
+    /// No facts about that many instructions.
+    pub(crate) fn new(insns: usize) -> Self {
+        Self { places: vec![0; insns], known: Vec::new(), recent: [0; RECENT] }
+    }
+    /// Replaces what is known of an instruction.
+    pub(crate) fn set(&mut self, at: usize, fact: Option<ValueFact>) {
+        let Some(fact) = fact else {
+            self.places[at] = 0;
+            return;
+        };
+        let mixed = (fact.umax ^ fact.bits.rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let recent = &mut self.recent[(mixed >> 60) as usize]; // four bits
+        if self.known.get((*recent as usize).wrapping_sub(1)) != Some(&Some(fact)) {
+            self.known.push(Some(fact));
+            *recent = self.known.len() as u32; // fewer facts than instructions, which are counted in 32 bits
+        }
+        self.places[at] = *recent;
+    }
+    /// Forgets everything.
+    pub(crate) fn clear(&mut self) {
+        self.places.fill(0);
+    }
+    /// The fact about an instruction, if there is one.
+    #[must_use]
+    pub fn get(&self, at: usize) -> Option<&ValueFact> {
+        self.known.get((*self.places.get(at)? as usize).wrapping_sub(1))?.as_ref()
+    }
+    /// What is known of each instruction.
+    pub fn iter(&self) -> impl Iterator<Item = Option<&ValueFact>> {
+        (0..self.places.len()).map(|at| self.get(at))
+    }
+}
+
+impl std::ops::Index<usize> for ValueColumn {
+    type Output = Option<ValueFact>;
+    fn index(&self, at: usize) -> &Option<ValueFact> {
+        self.known.get((self.places[at] as usize).wrapping_sub(1)).unwrap_or(&None)
+    }
+}
+
+impl PartialEq for ValueColumn {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+impl Eq for ValueColumn {}
+
+impl From<Vec<Option<ValueFact>>> for ValueColumn {
+    fn from(facts: Vec<Option<ValueFact>>) -> Self {
+        let mut column = Self::new(facts.len());
+        facts.into_iter().enumerate().for_each(|(at, fact)| column.set(at, fact));
+        column
+    }
+}
+impl From<ValueColumn> for Vec<Option<ValueFact>> {
+    fn from(column: ValueColumn) -> Self {
+        column.iter().map(Option::<&ValueFact>::copied).collect()
+    }
+}
+
 /// Which way a conditional branch goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
@@ -194,9 +271,9 @@ pub struct Facts {
     /// For loads, stores and atomics (also context accesses).
     pub access: Vec<Option<AccessFact>>,
     /// Value of the left (`dst`) operand before the instruction, if it is a number.
-    pub lhs: Vec<Option<ValueFact>>,
+    pub lhs: ValueColumn,
     /// Value of the right (`src`) operand before the instruction, if it is a number.
-    pub rhs: Vec<Option<ValueFact>>,
+    pub rhs: ValueColumn,
     /// For conditional branches.
     pub branch: Vec<BranchFact>,
     /// Arithmetic on arena pointers, which has 32 bits whatever the instruction says.
@@ -204,7 +281,7 @@ pub struct Facts {
     /// The arena of the program.
     pub arena: Option<MapSlot>,
     /// For calls.
-    pub call: Vec<Option<CallFact>>,
+    pub call: Vec<Option<Box<CallFact>>>,
     /// Whether the edge taken from here must burn fuel (a loop without proven bound).
     pub fuel: Vec<bool>,
     /// Loops whose turns were not walked one by one, by ascending place, outer ones first.
@@ -289,4 +366,40 @@ pub(crate) fn never_left(program: &Program, observed: &Observed) -> Option<InsnI
     };
     let head = (0..program.insns.len()).find(|at| observed.endless[*at] && !ends(*at))?;
     Some(InsnId(head as u32)) // likewise
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_column_gives_back_what_was_written_last() {
+        let fact = |umax: u64| Some(ValueFact { umax, ..ValueFact::TOP });
+        let mut column = ValueColumn::new(100);
+        // More different facts than are looked for, each twice, and some overwritten or taken back.
+        let of = |at: usize| if at.is_multiple_of(7) { None } else { fact(at as u64 / 2) };
+        (0..100).for_each(|at| column.set(at, fact(u64::MAX)));
+        (0..100).for_each(|at| column.set(at, of(at)));
+        for at in 0..100 {
+            assert_eq!(column[at], of(at), "{at}");
+            assert_eq!(column.get(at).copied(), of(at), "{at}");
+        }
+        assert_eq!(column.get(100), None);
+        let list: Vec<Option<ValueFact>> = column.clone().into();
+        assert_eq!(list, (0..100).map(of).collect::<Vec<_>>());
+        // Kept in another order, and still the same facts.
+        let again = ValueColumn::from(list);
+        assert_ne!(again.known, column.known);
+        assert_eq!(again, column);
+        column.clear();
+        assert!(column.iter().all(|fact| fact.is_none()));
+        assert_ne!(again, column);
+    }
+
+    #[test]
+    fn equal_facts_are_kept_once() {
+        let mut column = ValueColumn::new(1000);
+        (0..1000).for_each(|at| column.set(at, Some(ValueFact { umax: 0xffff_ffff, ..ValueFact::TOP })));
+        assert_eq!(column.known.len(), 1);
+    }
 }

@@ -54,7 +54,7 @@ pub(crate) struct Observed {
     /// What exits of the program let out.
     pub(crate) result: Vec<Option<Outcome>>,
     /// Calls.
-    pub(crate) call: Vec<Option<CallFact>>,
+    pub(crate) call: Vec<Option<Box<CallFact>>>,
     /// Bytes of stack used by each subprogram.
     pub(crate) stack_depth: Vec<u32>,
     /// Global subprograms that were called.
@@ -128,7 +128,7 @@ impl Observed {
     /// A call was made.
     pub(crate) fn call(&mut self, at: InsnId, fact: CallFact) {
         match &mut self.call[at.index()] {
-            empty @ None => *empty = Some(fact),
+            empty @ None => *empty = Some(Box::new(fact)),
             Some(seen) => {
                 if seen.map != fact.map {
                     seen.map = None;

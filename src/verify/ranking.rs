@@ -10,7 +10,7 @@
 //! Calls are single steps: a callee that never returns is one's own business.
 #![forbid(unsafe_code)]
 
-use super::facts::{LoopEnd, LoopFact, ValueFact};
+use super::facts::{LoopEnd, LoopFact, ValueColumn};
 use super::observe::Observed;
 use crate::isa::effects::{defs, flow};
 use crate::isa::{AluOp, Insn, InsnId, Operand, Reg, Width};
@@ -26,12 +26,7 @@ pub(crate) struct Endings {
 }
 
 /// Accounts for all loops with a point. `lhs` is what holds of left operands; a counter may take `turns` steps at most.
-pub(crate) fn settle(
-    program: &Program,
-    observed: &Observed,
-    lhs: &[Option<ValueFact>],
-    turns: u64,
-) -> Endings {
+pub(crate) fn settle(program: &Program, observed: &Observed, lhs: &ValueColumn, turns: u64) -> Endings {
     let count = program.insns.len();
     let mut ranking = Ranking {
         program,
@@ -53,7 +48,7 @@ pub(crate) fn settle(
 struct Ranking<'a> {
     program: &'a Program,
     observed: &'a Observed,
-    lhs: &'a [Option<ValueFact>],
+    lhs: &'a ValueColumn,
     turns: u64,
     endings: Endings,
 }

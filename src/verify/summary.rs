@@ -68,7 +68,7 @@ struct Row {
     arena_alu: Option<bool>,
     endless: bool,
     result: Option<Outcome>,
-    call: Option<CallFact>,
+    call: Option<Box<CallFact>>,
 }
 
 /// What was seen of a subprogram.
@@ -173,7 +173,7 @@ impl Summary {
             observed.endless[at] |= row.endless;
             if let Some(call) = &row.call {
                 let callbacks = row.callbacks.iter().copied().map(there).collect();
-                observed.call(id, CallFact { callbacks, ..call.clone() });
+                observed.call(id, CallFact { callbacks, ..CallFact::clone(call) });
                 for (target, place) in &row.targets {
                     observed.target(id, place.map_or(*target, |place| Callee::Subprogram(there(place))));
                 }

@@ -156,7 +156,7 @@ fn describe(program: &Program, facts: &Facts, at: InsnId, lines: &mut Vec<Line>)
     }
     let (lhs, rhs) = operands(&program.insns[index]);
     for (name, column) in [(lhs, &facts.lhs), (rhs, &facts.rhs)] {
-        if let (Some(name), Some(Some(fact))) = (name, column.get(index))
+        if let (Some(name), Some(fact)) = (name, column.get(index))
             && *fact != ValueFact::TOP
         {
             say(format!("{name}: {}", value(fact)));

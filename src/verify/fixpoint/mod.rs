@@ -15,7 +15,7 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 
 use super::domain::{Scalar, refine};
-use super::facts::{BranchFact, Region, ValueFact};
+use super::facts::{BranchFact, Region, ValueColumn};
 use super::liveness::Liveness;
 use super::observe::Observed;
 use super::structure::Structure;
@@ -35,8 +35,8 @@ const BUDGET: u32 = 64;
 /// What the fixpoint found out.
 #[derive(Default)]
 pub(crate) struct Found {
-    pub(crate) lhs: Vec<Option<ValueFact>>,
-    pub(crate) rhs: Vec<Option<ValueFact>>,
+    pub(crate) lhs: ValueColumn,
+    pub(crate) rhs: ValueColumn,
     pub(crate) branch: Vec<BranchFact>,
 }
 
@@ -60,8 +60,8 @@ pub(crate) fn solve(
         touches_callers: vec![false; subs],
         memory: Cell::new(memory),
         found: Found {
-            lhs: vec![None; count],
-            rhs: vec![None; count],
+            lhs: ValueColumn::new(count),
+            rhs: ValueColumn::new(count),
             branch: record::walked_edges(program, observed),
         },
     };

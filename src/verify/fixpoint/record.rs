@@ -85,8 +85,8 @@ impl Solver<'_> {
             );
             if !enough {
                 // Other ways are no better.
-                found.lhs.fill(None);
-                found.rhs.fill(None);
+                found.lhs.clear();
+                found.rhs.clear();
                 found.branch = walked_edges(self.program, self.observed);
                 for edge in &self.structure.calls[sub] {
                     arguments[edge.callee] = Some([Scalar::unknown(); 5]);
@@ -144,17 +144,17 @@ impl Solver<'_> {
         match *insn {
             Insn::Alu { op, dst, src, .. } => {
                 // A copy does not read its target.
-                found.lhs[index] = if copies(op) { None } else { fact(Operand::Reg(dst)) };
-                found.rhs[index] = fact(src);
+                found.lhs.set(index, if copies(op) { None } else { fact(Operand::Reg(dst)) });
+                found.rhs.set(index, fact(src));
             }
-            Insn::Swap { dst, .. } => found.lhs[index] = fact(Operand::Reg(dst)),
-            Insn::Store { src, .. } => found.rhs[index] = fact(src),
+            Insn::Swap { dst, .. } => found.lhs.set(index, fact(Operand::Reg(dst))),
+            Insn::Store { src, .. } => found.rhs.set(index, fact(src)),
             Insn::StoreRelease { src, .. } | Insn::Atomic { src, .. } => {
-                found.rhs[index] = fact(Operand::Reg(src));
+                found.rhs.set(index, fact(Operand::Reg(src)));
             }
             Insn::Branch { op, width, lhs, rhs, .. } => {
-                found.lhs[index] = fact(Operand::Reg(lhs));
-                found.rhs[index] = fact(rhs);
+                found.lhs.set(index, fact(Operand::Reg(lhs)));
+                found.rhs.set(index, fact(rhs));
                 let (left, right) = (state.registers[lhs.index()], state.operand(rhs));
                 let decided = decide(op, width, left, right);
                 let possible = |taken: bool| self.observed.edge_seen(at, taken) && decided != Some(!taken);
