@@ -6,7 +6,7 @@
 
 use beelift_runtime::map::{SpecialField, SpecialKind};
 
-use super::types::Kind;
+use super::types::{Kind, Member};
 use super::{Btf, MAX_DEPTH, TypeId};
 
 /// More special fields than a kernel lets a value have.
@@ -117,7 +117,8 @@ impl Search<'_> {
             Kind::Struct(members) => {
                 let Some(kind) = by_name(ty.name) else { return false };
                 let (btf_type, node) = match kind {
-                    SpecialKind::ListHead | SpecialKind::RbRoot => self.contained(parent, index),
+                    SpecialKind::ListHead => self.contained(parent, index, SpecialKind::ListNode),
+                    SpecialKind::RbRoot => self.contained(parent, index, SpecialKind::RbNode),
                     SpecialKind::SpinLock
                     | SpecialKind::ResSpinLock
                     | SpecialKind::Timer
@@ -171,8 +172,8 @@ impl Search<'_> {
     }
 
     /// The structure that a list head or tree root holds, and where its node lies in it: `contains:NAME:MEMBER`,
-    /// tagged on the member, or on the variable that the head is.
-    fn contained(&self, parent: TypeId, index: usize) -> (TypeId, u32) {
+    /// tagged on the member, or on the variable that the head is. No structure if that is no node of its kind.
+    fn contained(&self, parent: TypeId, index: usize, kind: SpecialKind) -> (TypeId, u32) {
         let tagged = |id: TypeId| {
             let ty = self.btf.type_at(id);
             let Kind::DeclTag { of, component } = ty.kind else { return None };
@@ -185,7 +186,11 @@ impl Search<'_> {
         let id = self.btf.named(name).find(is_struct).unwrap_or_default();
         let members = self.btf.type_at(id).kind.members();
         let node = members.and_then(|members| members.iter().find(|found| found.name == member));
-        (id, node.map_or(0, |node| node.bit_offset / 8))
+        let is_node = |node: &Member<'_>| {
+            let ty = self.btf.type_at(self.btf.resolve(node.of));
+            node.bit_size.is_none() && matches!(ty.kind, Kind::Struct(_)) && by_name(ty.name) == Some(kind)
+        };
+        node.filter(is_node).map_or((TypeId::VOID, 0), |node| (id, node.bit_offset / 8))
     }
 }
 
@@ -242,5 +247,25 @@ mod tests {
             .collect();
         let one = |offset| (SpecialKind::ListHead, offset, item.0, 8);
         assert_eq!(found, [one(8), one(24)]);
+    }
+
+    #[test]
+    fn what_a_head_holds_are_nodes_of_its_kind() {
+        let mut build = BtfBuilder::new();
+        let int = build.int("int", 4, IntEncoding::Signed);
+        let head = build.structure("bpf_list_head", 16, &[]);
+        let node = build.structure("bpf_list_node", 24, &[]);
+        let branch = build.structure("bpf_rb_node", 32, &[]);
+        let members = [("key", int, 0, 0), ("node", node, 64, 0), ("branch", branch, 256, 0)];
+        build.structure("item", 64, &members);
+        let mut values = Vec::new();
+        for contains in ["item:node", "item:key", "item:branch", "item:none", "none:node"] {
+            let value = build.structure("value", 16, &[("head", head, 0, 0)]);
+            build.decl_tag(&format!("contains:{contains}"), value, Some(0));
+            values.push(value);
+        }
+        let btf = build.finish().unwrap();
+        let held = |value: &TypeId| special_fields(&btf, *value)[0].btf_type != 0;
+        assert_eq!(values.iter().map(held).collect::<Vec<_>>(), [true, false, false, false, false]);
     }
 }

@@ -356,8 +356,8 @@ __bpf_trap() -> Void, All, NONE;
     bpf_iter_task_vma_new(Iterator("bpf_iter_task_vma"), Object("task_struct"), Number) -> Returns::Number, All, RCU;
     bpf_iter_task_vma_next(Iterator("bpf_iter_task_vma")) -> Returns::Object("vm_area_struct"), All, OR_NULL;
     bpf_key_put(Object("bpf_key")) -> Void, Objects, RELEASES;
-    bpf_list_back(ListHead) -> Returns::Object("bpf_list_node"), Objects, NONE;
-    bpf_list_front(ListHead) -> Returns::Object("bpf_list_node"), Objects, NONE;
+    bpf_list_back(ListHead) -> Returns::Object("bpf_list_node"), Objects, OR_NULL;
+    bpf_list_front(ListHead) -> Returns::Object("bpf_list_node"), Objects, OR_NULL;
     bpf_list_pop_back(ListHead) -> Returns::Object("bpf_list_node"), Objects, ACQUIRES | OR_NULL;
     bpf_list_pop_front(ListHead) -> Returns::Object("bpf_list_node"), Objects, ACQUIRES | OR_NULL;
     bpf_list_push_back_impl(ListHead, ListNode, Ignored, Number) -> Returns::Number, Objects, NONE;
@@ -381,10 +381,10 @@ __bpf_trap() -> Void, All, NONE;
     bpf_put_file(Object("file")) -> Void, Lsm, RELEASES;
     bpf_rbtree_add_impl(RbRoot, RbNode, Callback, Ignored, Number) -> Returns::Number, Objects, NONE;
     bpf_rbtree_first(RbRoot) -> Returns::Object("bpf_rb_node"), Objects, OR_NULL;
-    bpf_rbtree_left(RbRoot, RbNode) -> Returns::Object("bpf_rb_node"), Objects, NONE;
+    bpf_rbtree_left(RbRoot, RbNode) -> Returns::Object("bpf_rb_node"), Objects, OR_NULL;
     bpf_rbtree_remove(RbRoot, RbNode) -> Returns::Object("bpf_rb_node"), Objects, ACQUIRES | OR_NULL;
-    bpf_rbtree_right(RbRoot, RbNode) -> Returns::Object("bpf_rb_node"), Objects, NONE;
-    bpf_rbtree_root(RbRoot) -> Returns::Object("bpf_rb_node"), Objects, NONE;
+    bpf_rbtree_right(RbRoot, RbNode) -> Returns::Object("bpf_rb_node"), Objects, OR_NULL;
+    bpf_rbtree_root(RbRoot) -> Returns::Object("bpf_rb_node"), Objects, OR_NULL;
     bpf_rcu_read_lock() -> Void, All, NONE;
     bpf_rcu_read_unlock() -> Void, All, NONE;
     bpf_rdonly_cast(Ignored, Constant) -> Pointer, All, NONE;
@@ -466,6 +466,25 @@ mod tests {
                 let size = matches!(pair[1], Argument::Size | Argument::ConstSize);
                 assert_eq!(memory, size, "{}", row.name);
             }
+        }
+    }
+
+    #[test]
+    fn rows_need_no_rules_that_are_missing() {
+        for row in TABLE {
+            let may_be_held = |argument: &&Argument| match argument {
+                Argument::Number
+                | Argument::Constant
+                | Argument::Ignored
+                | Argument::Program
+                | Argument::Size
+                | Argument::ConstSize => false,
+                _ => true,
+            };
+            let releases = row.traits.contains(Traits::RELEASES);
+            assert!(!releases || row.arguments.iter().filter(may_be_held).count() == 1, "{}", row.name);
+            let object = matches!(row.returns, Returns::Object(_));
+            assert!(!(object && row.traits.contains(Traits::IN_RCU)), "{}", row.name);
         }
     }
 }

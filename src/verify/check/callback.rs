@@ -97,7 +97,7 @@ impl Verifier<'_> {
         if kfunc_calls_back(prototype.name) {
             let callbacks = vec![self.program.subprograms[callback].entry];
             self.observed.call(self.at, CallFact { callbacks, stack_escapes: true, ..CallFact::default() });
-            let node = self.borrowed(self.node_of(call.collection)?);
+            let node = super::graph::borrowed(self.node_of(call.collection)?);
             return self.push_callback_in(callback, &[(Reg::R1, node), (Reg::R2, node)], true);
         }
         let Some((map, owner)) = call.work else {

@@ -55,17 +55,13 @@ impl Verifier<'_> {
         match register.kind {
             _ if register.nullable => return Err(expected(reg, "a collection", register)),
             Kind::MapValue(_) => {}
-            Kind::Object(_, flags) if flags == MemFlags::ALLOCATED => {
-                if register.object == 0 {
-                    return Err(Reason::NotAcquired { reg }.into());
-                }
-            }
+            Kind::Object(_, flags) if flags == MemFlags::ALLOCATED && register.object != 0 => {}
             _ => return Err(not_one()),
         }
         let off = register.constant_offset().ok_or_else(not_one)?;
         let fields = self.fields_of(register);
         let field = fields.iter().find(|field| field.kind == kind && i64::from(field.offset) == off);
-        let field = *field.ok_or_else(not_one)?;
+        let field = *field.filter(|field| field.btf_type != 0).ok_or_else(not_one)?;
         let owner = Self::lock_owner(register);
         let held = self.state.references.held.iter().any(|held| {
             matches!(held.kind, ResourceKind::Lock { owner: map, value, .. } if Some((map, value)) == owner)
@@ -83,7 +79,6 @@ impl Verifier<'_> {
         prototype: &'static Prototype,
         reg: Reg,
         register: &Register,
-        kind: SpecialKind,
         call: &mut KfuncCall,
     ) -> Check {
         let Kind::Object(of, flags) = register.kind else {
@@ -94,11 +89,9 @@ impl Verifier<'_> {
         }
         let adds = prototype.name.contains("_push_") || prototype.name.contains("_add");
         if adds {
+            // That it is held is asked when it is lent.
             if flags != MemFlags::ALLOCATED {
                 return Err(expected(reg, "an allocated object", register));
-            }
-            if register.object == 0 {
-                return Err(Reason::NotAcquired { reg }.into());
             }
         } else {
             if !flags.contains(MemFlags::BORROWED) && register.object == 0 {
@@ -110,11 +103,8 @@ impl Verifier<'_> {
         }
         let bad = || Stop::from(Reason::GraphNode { reg });
         let off = register.constant_offset().ok_or_else(bad)?;
-        let fields = self.tables.types.fields(of);
-        if !fields.iter().any(|field| field.kind == kind && i64::from(field.offset) == off) {
-            return Err(bad());
-        }
-        let Some(collection) = call.collection else { return Err(bad()) };
+        let collection = call.collection.ok_or_else(bad)?;
+        // A node of its kind is what the declaration names (`special_fields`).
         if of != TypeRef::own(collection.btf_type) || i64::from(collection.node) != off {
             return Err(bad());
         }
@@ -124,39 +114,21 @@ impl Verifier<'_> {
 
     /// A pointer to the node of an object in the collection.
     pub(super) fn node_of(&self, collection: Option<SpecialField>) -> Check<Register> {
-        let Some(collection) = collection else {
-            return Err(Reason::NotACollection { reg: Reg::R1 }.into());
-        };
+        let collection = collection.ok_or(Reason::NotACollection { reg: Reg::R1 })?;
         let kind = Kind::Object(TypeRef::own(collection.btf_type), MemFlags::ALLOCATED);
         let off = i32::try_from(collection.node).unwrap_or(0);
         Ok(Register { off, ..Register::pointer(kind) })
     }
 
-    /// The same, borrowed.
-    pub(super) fn borrowed(&self, register: Register) -> Register {
-        let Kind::Object(of, flags) = register.kind else { return register };
-        let counted = self.tables.types.fields(of).iter().any(|field| field.kind == SpecialKind::Refcount);
-        let counted = if counted { MemFlags::RCU } else { MemFlags::empty() };
-        let kind = Kind::Object(of, flags | MemFlags::BORROWED | counted);
-        Register { kind, object: 0, ..register }
-    }
-
     /// An object goes into a collection: every pointer to it is borrowed now.
     pub(super) fn lend(&mut self, reg: Reg) -> Check {
         let object = self.state.register(reg).object;
-        let counted = match self.state.register(reg).kind {
-            Kind::Object(of, _) => {
-                self.tables.types.fields(of).iter().any(|field| field.kind == SpecialKind::Refcount)
-            }
-            _ => false,
-        };
         self.state.for_each(
             |register| register.object == object && register.kind != Kind::Uninit,
             |register| {
                 register.object = 0;
                 if let Kind::Object(_, flags) = &mut register.kind {
                     flags.insert(MemFlags::BORROWED);
-                    flags.set(MemFlags::RCU, counted);
                 }
             },
         );
@@ -173,4 +145,10 @@ impl Verifier<'_> {
             |register| *register = Register::unknown(),
         );
     }
+}
+
+/// The same object, borrowed: good until the lock is given back, counted or not.
+pub(super) fn borrowed(register: Register) -> Register {
+    let Kind::Object(of, flags) = register.kind else { return register };
+    Register { kind: Kind::Object(of, flags | MemFlags::BORROWED), object: 0, ..register }
 }

@@ -1,6 +1,7 @@
 //! Open-coded iterators and other objects of kernel functions in stack slots.
 #![forbid(unsafe_code)]
 
+use super::kfunc::memory_returned;
 use crate::isa::Reg;
 use crate::verify::explore::{Check, Next, Verifier};
 use crate::verify::kfuncs::{Prototype, Returns, Traits};
@@ -24,10 +25,9 @@ impl Verifier<'_> {
         let register = self.read(reg)?;
         let bad = || Reason::NotAnObject { reg };
         let Kind::Stack(frame) = register.kind else { return Err(bad().into()) };
-        let off = register.constant_offset().ok_or_else(bad)?;
-        if off % 8 != 0 || off < -512 || off > -8 * i64::try_from(count).unwrap_or(64) {
-            return Err(bad().into());
-        }
+        let fits =
+            |off: &i64| off % 8 == 0 && *off >= -512 && *off <= -8 * i64::try_from(count).unwrap_or(64);
+        let off = register.constant_offset().filter(fits).ok_or_else(bad)?;
         Ok((usize::from(frame), Stack::place(off).0))
     }
 
@@ -84,12 +84,11 @@ impl Verifier<'_> {
         let (frame, slot) = self.object_place_on_stack(Reg::R1, count)?;
         let id = self.acquire();
         self.put_object(frame, slot, count, Special::Iterator(iterator), id)?;
+        // That it is called in such a section is checked with the sections (`kfunc_sections`).
         if prototype.traits.contains(Traits::IN_RCU) {
-            let in_rcu = self.in_rcu();
             for index in slot + 1 - count..=slot {
                 if let Some(special) = &mut self.state.frame_mut(frame).stack_mut().slot_mut(index).special {
-                    special.in_rcu = in_rcu;
-                    special.stale = !in_rcu;
+                    special.in_rcu = true;
                 }
             }
         }
@@ -116,14 +115,7 @@ impl Verifier<'_> {
     pub(super) fn next_of_iterator(&mut self, iterator: &'static str, prototype: &Prototype) -> Check<Next> {
         let (frame, slot, object) = self.iterator_at(iterator)?;
         let element = match prototype.returns {
-            Returns::Memory(size) => {
-                let size = i32::try_from(size).unwrap_or(0);
-                Register {
-                    size,
-                    object: object.object,
-                    ..Register::pointer(Kind::Memory(MemFlags::READ_ONLY))
-                }
-            }
+            Returns::Memory(size) => memory_returned(prototype.name, size, object.object),
             Returns::Object(name) => {
                 let flags = if object.in_rcu { MemFlags::RCU } else { MemFlags::TRUSTED };
                 let kind = Kind::Object(self.kernel_type(name)?, flags);

@@ -5,6 +5,7 @@
 
 use super::context;
 use super::dynptr::Dynptr;
+use super::graph::borrowed;
 use super::memory::{Access, Span};
 use crate::btf::{Kind as BtfKind, TypeId};
 use crate::isa::{KfuncSlot, Reg};
@@ -103,13 +104,9 @@ impl Verifier<'_> {
     fn kfunc_sections(&mut self, prototype: &Prototype) -> Check {
         let name = prototype.name;
         match name {
-            "bpf_rcu_read_lock" | "bpf_rcu_read_unlock" => {
-                if self.state.current().callback.is_some_and(|callback| callback.in_tree) {
-                    return Err(Reason::CallInLock.into());
-                }
+            "bpf_rcu_read_lock" | "bpf_rcu_read_unlock" | "bpf_preempt_disable" | "bpf_preempt_enable" => {
                 self.section(name)?;
             }
-            "bpf_preempt_disable" | "bpf_preempt_enable" => self.section(name)?,
             _ => {}
         }
         if prototype.traits.contains(Traits::SLEEPS) && self.in_atomic_section() {
@@ -140,18 +137,10 @@ impl Verifier<'_> {
             Returns::Void => return Ok(Register::UNINIT),
             // A pointer to anything is as good as a number.
             Returns::Number | Returns::Pointer => return Ok(Register::unknown()),
-            Returns::Memory(size) => Register {
-                size: i32::try_from(size).unwrap_or(0),
-                object: call.held.map_or(0, |(_, object)| object),
-                ..Register::pointer(Kind::Memory(match prototype.name {
-                    "bpf_session_cookie" => MemFlags::empty(),
-                    _ => MemFlags::READ_ONLY,
-                }))
-            },
+            Returns::Memory(size) => memory_returned(prototype.name, size, 0),
             Returns::Object(name) => {
                 let flags = match prototype.name {
                     "bpf_get_kmem_cache" => MemFlags::UNTRUSTED,
-                    _ if traits.contains(Traits::IN_RCU) => MemFlags::RCU,
                     _ => MemFlags::empty(),
                 };
                 Register::pointer(Kind::Object(self.kernel_type(name)?, flags))
@@ -199,13 +188,8 @@ impl Verifier<'_> {
             | "bpf_rbtree_first" | "bpf_rbtree_remove" | "bpf_rbtree_root" | "bpf_rbtree_left"
             | "bpf_rbtree_right" => {
                 let node = self.node_of(call.collection)?;
-                if !prototype.traits.contains(Traits::ACQUIRES) {
-                    // Borrowed for as long as the lock is held. The kernel knows that there may be none.
-                    let nullable = self.borrowed(node);
-                    let id = self.fresh_id();
-                    return Ok(Some(Register { nullable: true, id, ..nullable }));
-                }
-                node
+                // Borrowed for as long as the lock is held.
+                if prototype.traits.contains(Traits::ACQUIRES) { node } else { borrowed(node) }
             }
             "bpf_cast_to_kern_ctx" => {
                 let of = self.kernel_type(self.kernel_context()?)?;
@@ -222,10 +206,12 @@ impl Verifier<'_> {
     /// `bpf_obj_new` and its relative for each CPU: an object of a type of the program's own BTF.
     fn new_object(&mut self, name: &str, call: &KfuncCall) -> Check<Register> {
         let bad = || Reason::NotConstant { reg: Reg::R1 };
-        let id = call.constant.and_then(|id| u32::try_from(id).ok()).ok_or_else(bad)?;
-        let own = self.program.btf.as_deref().and_then(|btf| btf.get(TypeId(id)));
-        let Some(BtfKind::Struct(members)) = own.map(|found| found.kind) else { return Err(bad().into()) };
-        let of = TypeRef::own(id);
+        let id = call.constant.and_then(|id| u32::try_from(id).ok());
+        let own = id.and_then(|id| self.program.btf.as_deref()?.get(TypeId(id)));
+        let Some((id, BtfKind::Struct(members))) = own.map(|found| (found.id, found.kind)) else {
+            return Err(bad().into());
+        };
+        let of = TypeRef::own(id.0);
         if name == "bpf_obj_new_impl" {
             return Ok(Register::pointer(Kind::Object(of, MemFlags::ALLOCATED)));
         }
@@ -280,7 +266,7 @@ impl Verifier<'_> {
 
     /// `bpf_dynptr_slice` and its writable relative.
     fn slice_of(&mut self, name: &str, call: &KfuncCall) -> Check<Register> {
-        let Some(dynptr) = call.dynptr else { return Err(Reason::NotADynptr { reg: Reg::R1 }.into()) };
+        let dynptr = call.dynptr.ok_or(Reason::NotADynptr { reg: Reg::R1 })?;
         let size = call.constant.and_then(|size| u32::try_from(size).ok());
         let size = size.ok_or(Reason::NotConstant { reg: Reg::R4 })?;
         let read_only = name == "bpf_dynptr_slice";
@@ -347,6 +333,13 @@ impl Verifier<'_> {
         *failed.register_mut(Reg::R0) = Register::scalar(Scalar::signed(-4095, -1));
         self.push_pending(failed, self.at.next())
     }
+}
+
+/// Memory that a kernel function or an iterator lends; `object` is what it belongs to.
+pub(super) fn memory_returned(name: &str, size: u32, object: u32) -> Register {
+    let flags = if name == "bpf_session_cookie" { MemFlags::empty() } else { MemFlags::READ_ONLY };
+    let size = i32::try_from(size).unwrap_or(0);
+    Register { size, object, ..Register::pointer(Kind::Memory(flags)) }
 }
 
 /// What may be called while a spin lock is held.

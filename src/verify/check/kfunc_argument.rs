@@ -66,9 +66,7 @@ impl Verifier<'_> {
             return Err(expected(reg, "a pointer that is not null", &register));
         }
         if register.object != 0 {
-            if traits.contains(Traits::RELEASES) && call.held.is_some() {
-                return Err(Reason::TwoReferences.into());
-            }
+            // What releases takes one pointer.
             call.held = Some((reg, register.object));
         }
         let memory = matches!(argument, Argument::Sized | Argument::SizedOrNull);
@@ -156,8 +154,8 @@ impl Verifier<'_> {
             Argument::Refcounted => self.refcounted(reg, register, call),
             Argument::ListHead => self.collection(reg, register, SpecialKind::ListHead, call),
             Argument::RbRoot => self.collection(reg, register, SpecialKind::RbRoot, call),
-            Argument::ListNode => self.node(prototype, reg, register, SpecialKind::ListNode, call),
-            Argument::RbNode => self.node(prototype, reg, register, SpecialKind::RbNode, call),
+            Argument::ListNode => self.node(prototype, reg, register, call),
+            Argument::RbNode => self.node(prototype, reg, register, call),
             Argument::ResLock => {
                 let irq = prototype.name.contains("_irq");
                 let lock = prototype.name.starts_with("bpf_res_spin_lock");
@@ -227,8 +225,15 @@ impl Verifier<'_> {
         if releases {
             super::kfunc::unmoved(register)?;
         }
-        let strict = traits.contains(Traits::ACQUIRES) || releases;
+        let strict = traits.contains(Traits::ACQUIRES) || releases || self.is_draft_of(register, name);
         self.is_object_of(reg, register, wanted, strict)
+    }
+
+    /// Whether what is given is a draft of what is wanted (`nf_conn___init`), or the other way round: neither stands
+    /// for the other, though one starts with the other.
+    fn is_draft_of(&self, register: &Register, wanted: &str) -> bool {
+        let found = self.type_of(register).map_or("", |of| self.tables.types.name(of));
+        found.strip_suffix("___init") == Some(wanted) || wanted.strip_suffix("___init") == Some(found)
     }
 
     /// Memory that is read and written; null is taken as none.
@@ -291,7 +296,7 @@ impl Verifier<'_> {
             "bpf_dynptr_from_xdp" => (DynptrType::Xdp, None),
             "bpf_dynptr_from_skb_meta" => (DynptrType::SkbMeta, None),
             _ => {
-                let Some(parent) = call.dynptr else { return Err(Reason::NotADynptr { reg }.into()) };
+                let parent = call.dynptr.ok_or(Reason::NotADynptr { reg })?;
                 (parent.kind, Some(parent.object))
             }
         };
@@ -311,11 +316,8 @@ impl Verifier<'_> {
             _ => MemFlags::ALLOCATED | MemFlags::PERCPU,
         };
         match register.kind {
-            Kind::Object(of, flags) if flags == wanted && !register.nullable => call.allocated = Some(of),
+            Kind::Object(of, flags) if flags == wanted => call.allocated = Some(of),
             _ => return Err(expected(reg, "an allocated object", register)),
-        }
-        if register.object == 0 {
-            return Err(Reason::NotAcquired { reg }.into());
         }
         super::kfunc::unmoved(register)
     }

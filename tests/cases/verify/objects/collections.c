@@ -95,5 +95,43 @@ T(d3) { LK return *(int *)&v->h; }
 T(d4) { LK bpf_spin_lock(&v->lock); struct bpf_list_node *l = bpf_list_pop_front(&v->h); bpf_spin_unlock(&v->lock); if (l) obj_drop(cof(l, struct other, l)); return 0; }
 T(d5) { LK bpf_spin_lock(&v->lock); struct bpf_list_node *l = bpf_list_pop_front(&v->h); v->a = l != 0; bpf_spin_unlock(&v->lock); if (l) obj_drop(cof(l, struct other, l)); return 0; }
 T(d6) { LK bpf_spin_lock(&v->lock); int i, x = 0; for (i = 0; i < 10; i++) { struct bpf_list_node *l = bpf_list_pop_front(&v->h); if (!l) break; push_back(&v->h, l); } bpf_spin_unlock(&v->lock); return 0; }
+/* What may be null: the kernel lends it, or nothing. */
+T(e1) { L struct bpf_list_node *l = bpf_list_front(&head); int k = cof(l, struct lnod, l)->data; U return k; }
+T(e2) { L struct bpf_list_node *l = bpf_list_back(&head); int k = cof(l, struct lnod, l)->data; U return k; }
+T(e3) { L struct bpf_rb_node *r = bpf_rbtree_root(&root); int k = cof(r, struct nod, rb)->data; U return k; }
+T(e4) { L struct bpf_rb_node *r = bpf_rbtree_root(&root); if (!r) { U return 0; } r = bpf_rbtree_left(&root, r); int k = cof(r, struct nod, rb)->data; U return k; }
+T(e5) { L struct bpf_rb_node *r = bpf_rbtree_root(&root); if (!r) { U return 0; } r = bpf_rbtree_right(&root, r); int k = cof(r, struct nod, rb)->data; U return k; }
+T(e6) { L struct bpf_list_node *l = bpf_list_back(&head); int k = 0; if (l) k = cof(l, struct lnod, l)->data; U return k; }
+/* Locks in allocated objects, told apart by the objects. */
+struct first { struct bpf_list_node l; int data; };
+struct holder { struct bpf_spin_lock lock; struct bpf_list_head h __contains(first, l); int data; };
+struct rholder { struct bpf_refcount ref; struct bpf_spin_lock lock; struct bpf_list_head h __contains(first, l); };
+struct headfirst { struct bpf_list_head h __contains(first, l); struct bpf_spin_lock lock; struct bpf_list_head other __contains(first, l); };
+struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 4); __type(key, int); __type(value, struct headfirst); } hm SEC(".maps");
+#define H(p) struct holder *p = obj_new(struct holder);
+#define F struct first *n = obj_new(struct first);
+T(f1) { H(a) if (!a) return 0; F if (!n) { obj_drop(a); return 0; } bpf_spin_lock(&a->lock); push_front(&a->h, &n->l); bpf_spin_unlock(&a->lock); obj_drop(a); return 0; }
+T(f2) { H(a) if (!a) return 0; H(b) if (!b) { obj_drop(a); return 0; } F if (!n) { obj_drop(a); obj_drop(b); return 0; } bpf_spin_lock(&a->lock); push_front(&b->h, &n->l); bpf_spin_unlock(&a->lock); obj_drop(a); obj_drop(b); return 0; }
+T(f3) { struct rholder *a = obj_new(struct rholder); if (!a) return 0; struct rholder *b = obj_new(struct rholder); if (!b) { obj_drop(a); return 0; } F if (!n) { obj_drop(a); obj_drop(b); return 0; }
+	struct rholder *c = ref_acquire(a), *d = ref_acquire(b); bpf_spin_lock(&c->lock); push_front(&d->h, &n->l); bpf_spin_unlock(&c->lock); obj_drop(a); obj_drop(b); obj_drop(c); obj_drop(d); return 0; }
+T(f4) { struct rholder *a = obj_new(struct rholder); if (!a) return 0; F if (!n) { obj_drop(a); return 0; }
+	struct rholder *c = ref_acquire(a); bpf_spin_lock(&c->lock); push_front(&c->h, &n->l); bpf_spin_unlock(&c->lock); obj_drop(a); obj_drop(c); return 0; }
+T(f5) { H(a) if (!a) return 0; bpf_spin_lock(&a->lock); struct bpf_list_node *l = bpf_list_pop_front(&a->h); bpf_spin_unlock(&a->lock); if (l) obj_drop(cof(l, struct first, l)); obj_drop(a); return 0; }
+T(f6) { H(a) bpf_spin_lock(&a->lock); bpf_spin_unlock(&a->lock); if (a) obj_drop(a); return 0; }
+T(f7) { struct task_struct *t = bpf_get_current_task_btf(); bpf_spin_lock((void *)t); bpf_spin_unlock((void *)t); return 0; }
+/* Heads, roots and nodes at their places, and nothing else. */
+#define HK int k = 1; struct headfirst *v = bpf_map_lookup_elem(&hm, &k);
+T(g1) { HK F if (!n) return 0; push_front(&v->h, &n->l); return 0; }
+T(g2) { LN long x[2] = {}; L push_front((void *)x, &n->l); U return 0; }
+T(g3) { HK if (!v) return 0; unsigned o = s->len & 8; bpf_spin_lock(&v->lock); struct bpf_list_node *l = bpf_list_pop_front((void *)&v->h + o); bpf_spin_unlock(&v->lock); if (l) obj_drop(cof(l, struct first, l)); return 0; }
+T(g4) { HK if (!v) return 0; F if (!n) return 0; unsigned o = s->len & 8; bpf_spin_lock(&v->lock); push_front(&v->h, (void *)n + o); bpf_spin_unlock(&v->lock); return 0; }
+T(g5) { N L rb_add(&root, &n->rb, (void *)5); U return 0; }
+T(g6) { LK struct rnode *q = ref_acquire((void *)v); if (q) obj_drop(q); return 0; }
+T(g7) { struct rnode *q = ref_acquire((void *)bpf_get_current_task_btf()); if (q) obj_drop(q); return 0; }
+T(g8) { N L rb_add(&root, &n->rb, less); struct nod *q = ref_acquire(n); U if (q) obj_drop(q); return 0; }
+T(g9) { void *p = bpf_obj_new_impl(bpf_core_type_id_local(int), 0); if (p) obj_drop(p); return 0; }
+T(g10) { void *p = bpf_obj_new_impl(s->len, 0); if (p) obj_drop(p); return 0; }
+T(g11) { struct first *n = obj_new(struct first); obj_drop(n); return 0; }
+T(g12) { HK if (!v) return 0; bpf_spin_lock(&v->lock); struct bpf_list_node *l = bpf_list_front(&v->h); if (l) { struct bpf_list_node *q = bpf_list_front(&v->other); if (q) cof(q, struct first, l)->data = cof(l, struct first, l)->data; } bpf_spin_unlock(&v->lock); return 0; }
 SEC("kprobe/x") int k1(void *s) { N obj_drop(n); return 0; }
 SEC("socket") int k2(void *s) { N obj_drop(n); return 0; }

@@ -1,4 +1,5 @@
 #include "kernel.h"
+struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 4096); } rb SEC(".maps");
 #define T(n) SEC("tc") int n(struct __sk_buff *s)
 #define S(n) SEC("syscall") int n(void *s)
 S(a1) { struct bpf_iter_task it; struct task_struct *t; int c = 0; bpf_rcu_read_lock(); bpf_iter_task_new(&it, 0, 0); while ((t = bpf_iter_task_next(&it))) c += t->pid; bpf_iter_task_destroy(&it); bpf_rcu_read_unlock(); return c; }
@@ -37,3 +38,15 @@ S(f1) { struct bpf_iter_css_task it; struct cgroup *g = bpf_cgroup_from_id(1); i
 T(f2) { struct bpf_iter_css_task it; struct cgroup *g = bpf_cgroup_from_id(1); if (!g) return 0; bpf_iter_css_task_new(&it, &g->self, 0); bpf_iter_css_task_destroy(&it); bpf_cgroup_release(g); return 0; }
 T(g1) { struct bpf_iter_num it; int *v, n = 0; bpf_iter_num_new(&it, 0, 5); while ((v = bpf_iter_num_next(&it))) n += *v; bpf_iter_num_destroy(&it); return n; }
 T(g2) { struct bpf_iter_num it, jt; int *v, n = 0; bpf_iter_num_new(&it, 0, 5); while ((v = bpf_iter_num_next(&it))) { bpf_iter_num_new(&jt, 0, *v); while ((v = bpf_iter_num_next(&jt))) n += *v; bpf_iter_num_destroy(&jt); } bpf_iter_num_destroy(&it); return n; }
+/* Room for three slots; elements are as good as the section; at its end it stays there. */
+T(h1) { u64 x[2]; struct bpf_iter_task *it = (void *)x; bpf_iter_task_new(it, 0, 0); bpf_iter_task_destroy(it); return 0; }
+T(h2) { u64 x[2]; struct bpf_iter_css *it = (void *)x; struct cgroup *g = bpf_cgroup_from_id(1); if (!g) return 0; bpf_iter_css_new(it, &g->self, 0); bpf_iter_css_destroy(it); bpf_cgroup_release(g); return 0; }
+T(h3) { struct bpf_iter_task it, jt; bpf_iter_task_new(&it, 0, 0); struct task_struct *t = bpf_iter_task_next(&it); if (t) { bpf_iter_task_new(&jt, t, 0); bpf_iter_task_destroy(&jt); } bpf_iter_task_destroy(&it); return 0; }
+S(h4) { struct bpf_iter_task it; bpf_rcu_read_lock(); bpf_iter_task_new(&it, 0, 0); struct task_struct *t = bpf_iter_task_next(&it); bpf_iter_task_destroy(&it); bpf_rcu_read_unlock(); if (!t) return 0; t = bpf_task_acquire(t); if (t) bpf_task_release(t); return 0; }
+T(h5) { struct bpf_iter_num it; int *v, n = 0; bpf_iter_num_new(&it, 0, 5); while ((v = bpf_iter_num_next(&it))) n += *v; v = bpf_iter_num_next(&it); if (v) n += *(int *)0; bpf_iter_num_destroy(&it); return n; }
+T(h6) { struct bpf_dynptr d; bpf_ringbuf_reserve_dynptr(&rb, 8, 0, &d); struct bpf_iter_num *it = (void *)&d; bpf_iter_num_new(it, 0, 5); bpf_iter_num_destroy(it); return 0; }
+T(h7) { long x[2] = {}; struct bpf_dynptr d; bpf_dynptr_from_skb(s, 0, &d); struct bpf_iter_num *it = (void *)&d; bpf_iter_num_new(it, 0, 5); bpf_iter_num_destroy(it); return bpf_dynptr_size(&d); }
+T(h8) { struct bpf_iter_task_vma it; struct vm_area_struct *v; bpf_iter_task_vma_new(&it, bpf_get_current_task_btf(), 0); v = bpf_iter_task_vma_next(&it); bpf_iter_task_vma_destroy(&it); return v ? v->vm_start : 0; }
+T(h9) { struct bpf_iter_css it; struct cgroup *g = bpf_cgroup_from_id(1); if (!g) return 0; bpf_iter_css_new(&it, 0, 0); bpf_iter_css_destroy(&it); bpf_cgroup_release(g); return 0; }
+SEC("tp/syscalls/sys_enter_open") int i1(void *s) { struct cgroup *g = bpf_cgroup_from_id(1); css_rstat_updated(&g->self, 0); if (g) bpf_cgroup_release(g); return 0; }
+SEC("tp/syscalls/sys_enter_open") int i2(void *s) { struct cgroup *g = bpf_cgroup_from_id(1); if (!g) return 0; css_rstat_updated(&g->self, 0); bpf_cgroup_release(g); return 0; }

@@ -28,8 +28,13 @@ struct task_struct {
 };
 struct kmem_cache { unsigned int size; };
 struct dma_buf { unsigned long size; };
+struct sock { int sk_sndbuf; };
+struct sk_buff { unsigned int len; struct sock *sk; };
+struct dentry { struct inode *d_inode; };
+struct prog_test_member { int c; };
 #pragma clang attribute pop
-struct bpf_crypto_ctx; struct nf_conn; struct nf_conn___init; struct bpf_key; struct xfrm_state; struct sock;
+struct bpf_crypto_ctx; struct nf_conn; struct nf_conn___init; struct bpf_key; struct xfrm_state;
+struct bpf_ct_opts { __s32 netns_id; __s32 error; __u8 l4proto; __u8 dir; __u16 ct_zone_id; };
 struct bpf_list_head { __u64 opaque[2]; } __attribute__((aligned(8)));
 struct bpf_list_node { __u64 opaque[3]; } __attribute__((aligned(8)));
 struct bpf_rb_root { __u64 opaque[2]; } __attribute__((aligned(8)));
@@ -63,17 +68,24 @@ extern int bpf_wq_set_callback_impl(struct bpf_wq *wq, int (cb)(void *, int *, v
 #define rb_add(r, n, l) bpf_rbtree_add_impl(r, n, l, 0, 0)
 #define ref_acquire(p) bpf_refcount_acquire_impl(p, 0)
 #define cof(ptr, type, member) ((type *)((void *)(ptr) - __builtin_offsetof(type, member)))
+extern void* bpf_cast_to_kern_ctx(void* obj) __ksym;
 extern struct cgroup* bpf_cgroup_from_id(u64 cgid) __ksym;
 extern void bpf_cgroup_release(struct cgroup* cgrp) __ksym;
 extern int bpf_copy_from_user_dynptr(struct bpf_dynptr* dptr, u32 off, u32 size, const void* unsafe_ptr__ign) __ksym;
 extern int bpf_copy_from_user_str(void* dst, u32 dst__sz, const void* unsafe_ptr__ign, u64 flags) __ksym;
+extern int bpf_copy_from_user_task_str(void* dst, u32 dst__sz, const void* unsafe_ptr__ign, struct task_struct* tsk, u64 flags) __ksym;
 extern struct bpf_cpumask* bpf_cpumask_acquire(struct bpf_cpumask* cpumask) __ksym;
 extern void bpf_cpumask_copy(struct bpf_cpumask* dst, const struct cpumask* src) __ksym;
 extern struct bpf_cpumask* bpf_cpumask_create(void) __ksym;
 extern u32 bpf_cpumask_first(const struct cpumask* cpumask) __ksym;
+extern int bpf_cpumask_populate(struct cpumask* cpumask, void* src, long unsigned int src__sz) __ksym;
 extern void bpf_cpumask_release(struct bpf_cpumask* cpumask) __ksym;
 extern void bpf_cpumask_set_cpu(u32 cpu, struct bpf_cpumask* cpumask) __ksym;
 extern bool bpf_cpumask_test_cpu(u32 cpu, const struct cpumask* cpumask) __ksym;
+extern int bpf_ct_change_timeout(struct nf_conn* nfct, u32 timeout) __ksym;
+extern struct nf_conn* bpf_ct_insert_entry(struct nf_conn___init* nfct_i) __ksym;
+extern void bpf_ct_release(struct nf_conn* nfct) __ksym;
+extern void bpf_ct_set_timeout(struct nf_conn___init* nfct, u32 timeout) __ksym;
 extern int bpf_dynptr_adjust(const struct bpf_dynptr* p, u32 start, u32 end) __ksym;
 extern int bpf_dynptr_clone(const struct bpf_dynptr* p, struct bpf_dynptr* clone__uninit) __ksym;
 extern int bpf_dynptr_copy(struct bpf_dynptr* dst_ptr, u32 dst_off, struct bpf_dynptr* src_ptr, u32 src_off, u32 size) __ksym;
@@ -86,6 +98,7 @@ extern int bpf_dynptr_memset(struct bpf_dynptr* p, u32 offset, u32 size, u8 val)
 extern __u32 bpf_dynptr_size(const struct bpf_dynptr* p) __ksym;
 extern void* bpf_dynptr_slice(const struct bpf_dynptr* p, u32 offset, void* buffer__opt, u32 buffer__szk) __ksym;
 extern void* bpf_dynptr_slice_rdwr(const struct bpf_dynptr* p, u32 offset, void* buffer__opt, u32 buffer__szk) __ksym;
+extern struct kmem_cache* bpf_get_kmem_cache(u64 addr) __ksym;
 extern void bpf_iter_bits_destroy(struct bpf_iter_bits* it) __ksym;
 extern int bpf_iter_bits_new(struct bpf_iter_bits* it, const u64* unsafe_ptr__ign, u32 nr_words) __ksym;
 extern int* bpf_iter_bits_next(struct bpf_iter_bits* it) __ksym;
@@ -125,12 +138,17 @@ extern struct bpf_rb_node* bpf_rbtree_right(struct bpf_rb_root* root, struct bpf
 extern struct bpf_rb_node* bpf_rbtree_root(struct bpf_rb_root* root) __ksym;
 extern void bpf_rcu_read_lock(void) __ksym;
 extern void bpf_rcu_read_unlock(void) __ksym;
+extern void* bpf_rdonly_cast(const void* obj__ign, u32 btf_id__k) __ksym;
 extern int bpf_res_spin_lock(struct bpf_res_spin_lock* lock) __ksym;
 extern int bpf_res_spin_lock_irqsave(struct bpf_res_spin_lock* lock, long unsigned int* flags__irq_flag) __ksym;
 extern void bpf_res_spin_unlock(struct bpf_res_spin_lock* lock) __ksym;
 extern void bpf_res_spin_unlock_irqrestore(struct bpf_res_spin_lock* lock, long unsigned int* flags__irq_flag) __ksym;
+extern struct nf_conn___init* bpf_skb_ct_alloc(struct __sk_buff* skb_ctx, struct bpf_sock_tuple* bpf_tuple, u32 tuple__sz, struct bpf_ct_opts* opts, u32 opts__sz) __ksym;
+struct bpf_sock_ops_kern;
+extern int bpf_sock_ops_enable_tx_tstamp(struct bpf_sock_ops_kern* skops, u64 flags) __ksym;
 extern struct task_struct* bpf_task_acquire(struct task_struct* p) __ksym;
 extern struct task_struct* bpf_task_from_pid(s32 pid) __ksym;
 extern void bpf_task_release(struct task_struct* p) __ksym;
+extern void css_rstat_updated(struct cgroup_subsys_state* css, int cpu) __ksym;
 extern int bpf_wq_init(struct bpf_wq* wq, void* p__map, unsigned int flags) __ksym;
 extern int bpf_wq_start(struct bpf_wq* wq, unsigned int flags) __ksym;
