@@ -95,7 +95,12 @@ impl Verifier<'_> {
         } else if kptr.kind == SpecialKind::KptrPercpu {
             MemFlags::RCU | MemFlags::PERCPU
         } else if own {
-            MemFlags::RCU | MemFlags::ALLOCATED
+            // A node may be looked for in a collection under its lock.
+            let fields = self.tables.types.fields(kptr.to);
+            let node =
+                |field: &SpecialField| matches!(field.kind, SpecialKind::ListNode | SpecialKind::RbNode);
+            let node = if fields.iter().any(node) { MemFlags::BORROWED } else { MemFlags::empty() };
+            MemFlags::RCU | MemFlags::ALLOCATED | node
         } else {
             MemFlags::RCU
         };
@@ -176,13 +181,11 @@ impl Verifier<'_> {
         if register.is_null() {
             return Ok(());
         }
+        // That it is held is asked when it is given up.
         call.released = true;
-        let Some(kptr) = call.kptr else { return Err(Reason::NotAKptr { reg }.into()) };
+        let kptr = call.kptr.ok_or(Reason::NotAKptr { reg })?;
         if register.nullable {
             return Err(expected(reg, "a pointer that is not null", register));
-        }
-        if register.object == 0 {
-            return Err(Reason::NotAcquired { reg }.into());
         }
         if register.off != 0 {
             return Err(Reason::ModifiedPointer { kind: register.kind.name() }.into());
@@ -192,7 +195,7 @@ impl Verifier<'_> {
 
     /// What `bpf_kptr_xchg` took out.
     pub(super) fn kptr_result(&self, call: &CallState) -> Check<Register> {
-        let Some(kptr) = call.kptr else { return Err(Reason::NotAKptr { reg: Reg::R1 }.into()) };
+        let kptr = call.kptr.ok_or(Reason::NotAKptr { reg: Reg::R1 })?;
         let mut flags = match kptr.to {
             TypeRef::Kernel(_) => MemFlags::empty(),
             TypeRef::Own(_) => MemFlags::ALLOCATED,

@@ -81,7 +81,10 @@ impl<'a> Verifier<'a> {
             return Err(Reason::ObjectNeedsGpl { of: self.tables.types.name(of).to_owned() }.into());
         }
         let off = i64::from(pointer.off) + i64::from(span.off);
-        if pointer.value.constant() != Some(0) || flags.intersects(MemFlags::USER | MemFlags::PERCPU) {
+        // What the program allocated, and another may have given back since: nothing is there to be read any more.
+        let stale = flags.contains(MemFlags::ALLOCATED | MemFlags::UNTRUSTED);
+        let elsewhere = flags.intersects(MemFlags::USER | MemFlags::PERCPU);
+        if pointer.value.constant() != Some(0) || elsewhere || stale {
             return Err(Reason::InvalidAccess { reg: span.reg, kind: pointer.kind.name() }.into());
         }
         let of = || self.tables.types.name(of).to_owned();

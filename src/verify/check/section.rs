@@ -31,7 +31,7 @@ impl Verifier<'_> {
     fn leave_rcu(&mut self) {
         self.state.for_each(Register::is_rcu, |register| {
             if let Kind::Object(_, flags) = &mut register.kind {
-                flags.remove(MemFlags::RCU);
+                flags.remove(MemFlags::RCU | MemFlags::BORROWED);
                 flags.insert(MemFlags::UNTRUSTED);
                 register.nullable = false;
             }
