@@ -261,7 +261,14 @@ fn is_context(program: &Program, btf: &Btf, to: TypeId) -> bool {
         return true;
     }
     let target = btf.type_at(btf.resolve(to));
-    matches!(target.kind, Kind::Struct(_) | Kind::Fwd { .. }) && target.name == wanted
+    // To Linux the structure behind these two is the context as well.
+    let behind = match wanted {
+        "__sk_buff" => "sk_buff",
+        "xdp_md" => "xdp_buff",
+        _ => wanted,
+    };
+    let named = target.name == wanted || target.name == behind;
+    matches!(target.kind, Kind::Struct(_) | Kind::Fwd { .. }) && named
 }
 
 /// Names of the typedefs on the way to a type.

@@ -96,3 +96,14 @@ SEC("syscall") int sl3(void *c) { bpf_preempt_disable(); int r = sleepy(1); bpf_
 SEC("syscall") int sl4(void *c) { bpf_preempt_disable(); int r = g_int2(1, 2); bpf_preempt_enable(); return r; }
 SEC("syscall") int sl5(void *c) { bpf_rcu_read_lock(); int r = g_int2(1, 2); bpf_rcu_read_unlock(); return r; }
 SEC("syscall") int sl6(void *c) { unsigned long f; bpf_local_irq_save(&f); int r = g_int2(1, 2); bpf_local_irq_restore(&f); return r; }
+__noinline int g_cache(struct kmem_cache *c tag(trusted)) { return c->size; }
+__noinline int g_skb(struct sk_buff *c tag(trusted)) { return c->len; }
+__noinline void g_nothing(int x) { bpf_get_prandom_u32(); }
+__noinline struct v *g_pointer(int x) { asm volatile(""); return (void *)(long)x; }
+T(h1) { return g_cache(bpf_get_kmem_cache(s->len)); }
+T(h2) { return g_skb(bpf_cast_to_kern_ctx(s)); }
+T(h3) { g_nothing(1); return 0; }
+T(h4) { return g_pointer(1) != 0; }
+__noinline int g_skb_alone(struct sk_buff *c) { return c->len & 0; }
+T(h5) { return g_skb_alone((void *)s); }
+T(h6) { int x = 0; return g_skb_alone((void *)&x); }
