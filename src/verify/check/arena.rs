@@ -40,8 +40,10 @@ impl Verifier<'_> {
             let what = "arithmetic on an arena pointer on one path and on a number on another";
             return Err(Stop::Unsupported(what.to_owned()));
         }
-        if here && target.kind.is_pointer() && target.kind != Kind::Arena {
-            return Err(Reason::PointerAndPointer { op: "arithmetic" }.into());
+        // Any pointer may be added, as Linux has it: what comes out is a place in the arena.
+        let leaks = |operand: &Register| operand.kind != Kind::Arena && self.leaks(operand);
+        if here && (leaks(target) || leaks(source)) {
+            return Err(Reason::PointerLeak { into: "an arena pointer" }.into());
         }
         Ok(here)
     }
