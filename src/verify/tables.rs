@@ -170,12 +170,15 @@ impl<'a> Tables<'a> {
         );
         for field in &self.map(map).fields {
             match field.kind {
-                SpecialKind::SpinLock | SpecialKind::ResSpinLock
+                // Collections have a lock beside them.
+                SpecialKind::SpinLock
+                | SpecialKind::ResSpinLock
+                | SpecialKind::ListHead
+                | SpecialKind::RbRoot
                     if traces || self.program_type == P::SocketFilter =>
                 {
                     return Err("a spin lock");
                 }
-                SpecialKind::ListHead | SpecialKind::RbRoot if traces => return Err("a collection"),
                 SpecialKind::Timer | SpecialKind::Workqueue if traces => return Err("a timer"),
                 _ => {}
             }

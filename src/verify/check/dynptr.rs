@@ -28,37 +28,27 @@ impl Verifier<'_> {
         call: &mut CallState,
     ) -> Check {
         call.fact.stack_escapes = true;
+        let wanted = match kind {
+            DynptrKind::Any => None,
+            DynptrKind::Local => Some(DynptrType::Local),
+            DynptrKind::Ringbuf => Some(DynptrType::Ringbuf),
+            DynptrKind::Skb => Some(DynptrType::Skb),
+            DynptrKind::Xdp => Some(DynptrType::Xdp),
+        };
         match role {
             DynptrRole::Init => {
-                let kind = match kind {
-                    DynptrKind::Local => DynptrType::Local,
-                    DynptrKind::Ringbuf => DynptrType::Ringbuf,
-                    DynptrKind::Skb => DynptrType::Skb,
-                    DynptrKind::Xdp => DynptrType::Xdp,
-                    DynptrKind::Any => return Err(Reason::NotADynptr { reg }.into()),
-                };
-                call.dynptr_made = Some((reg, kind));
-                self.dynptr_place(reg, register).map(|_| ())
+                // Where it is to lie is checked when it is made, after the other arguments.
+                call.dynptr_made = Some((reg, wanted.ok_or(Reason::NotADynptr { reg })?));
+                Ok(())
             }
             DynptrRole::Use | DynptrRole::Release => {
                 let dynptr = self.dynptr_at(reg, register)?;
-                let fits = match kind {
-                    DynptrKind::Any => true,
-                    DynptrKind::Local => dynptr.kind == DynptrType::Local,
-                    DynptrKind::Ringbuf => dynptr.kind == DynptrType::Ringbuf,
-                    DynptrKind::Skb => dynptr.kind == DynptrType::Skb,
-                    DynptrKind::Xdp => dynptr.kind == DynptrType::Xdp,
-                };
-                if !fits {
+                if wanted.is_some_and(|wanted| dynptr.kind != wanted) {
                     return Err(Reason::NotADynptr { reg }.into());
                 }
                 call.dynptr = Some(dynptr);
-                if role == DynptrRole::Release {
-                    if dynptr.object == 0 {
-                        return Err(Reason::NotAcquired { reg }.into());
-                    }
-                    call.dynptr_released = true;
-                }
+                // That it must be released is asked when it ends.
+                call.dynptr_released |= role == DynptrRole::Release;
                 Ok(())
             }
         }
@@ -68,10 +58,8 @@ impl Verifier<'_> {
     fn dynptr_place(&self, reg: Reg, register: &Register) -> Check<(usize, usize)> {
         let bad = || Reason::NotADynptr { reg };
         let Kind::Stack(frame) = register.kind else { return Err(bad().into()) };
-        let off = register.constant_offset().ok_or_else(bad)?;
-        if off % 8 != 0 || !(-512..=-16).contains(&off) {
-            return Err(bad().into());
-        }
+        let fits = |off: &i64| off % 8 == 0 && (-512..=-16).contains(off);
+        let off = register.constant_offset().filter(fits).ok_or_else(bad)?;
         Ok((usize::from(frame), Stack::place(off).0))
     }
 

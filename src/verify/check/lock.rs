@@ -6,7 +6,7 @@ use std::rc::Rc;
 use crate::isa::Reg;
 use crate::verify::explore::{Check, Verifier};
 use crate::verify::report::Reason;
-use crate::verify::state::{Kind, MemFlags, Register, Resource, ResourceKind};
+use crate::verify::state::{Kind, Register, Resource, ResourceKind};
 use beelift_runtime::map::SpecialKind;
 
 impl Verifier<'_> {
@@ -21,8 +21,8 @@ impl Verifier<'_> {
     ) -> Check {
         let not_a_lock = || Reason::NotALock { reg };
         let place = match register.kind {
-            Kind::MapValue(_) if !register.nullable => true,
-            Kind::Object(_, flags) => flags.contains(MemFlags::ALLOCATED) && !register.nullable,
+            // Of the kernel's objects no fields are known.
+            Kind::MapValue(_) | Kind::Object(..) => !register.nullable,
             _ => false,
         };
         let owner = Self::lock_owner(register).filter(|_| place);
@@ -40,12 +40,10 @@ impl Verifier<'_> {
         let kind = ResourceKind::Lock { owner, value, resilient, irq };
         let held = &self.state.references.held;
         if take {
+            // Plain ones are only taken where none is held (`may_call`).
             let conflicts = held.iter().any(|held| match held.kind {
-                ResourceKind::Lock { owner: map, value: other, resilient: true, .. } if resilient => {
-                    map == owner && other == value
-                }
-                ResourceKind::Lock { resilient: false, .. } => !resilient,
-                ResourceKind::Lock { .. } | ResourceKind::Pointer | ResourceKind::Irq => false,
+                ResourceKind::Lock { owner: map, value: other, .. } => map == owner && other == value,
+                ResourceKind::Pointer | ResourceKind::Irq => false,
             });
             if conflicts {
                 return Err(Reason::LockHeld.into());

@@ -86,3 +86,10 @@ T(e2) { return bpf_find_vma(bpf_get_current_task_btf(), 0, vcbw, 0, 0); }
 T(e3) { return bpf_find_vma(bpf_get_current_task_btf(), 0, vcbr, 0, 0); }
 T(e4) { int x = 0; return bpf_find_vma(bpf_get_current_task_btf(), 0, vcbc, &x, 0); }
 T(e5) { return bpf_find_vma(bpf_get_current_task_btf(), 0, vcbc, 0, 0); }
+T(c25) { int k = s->len; struct rlv *v = bpf_map_lookup_elem(&rm, &k); if (RL(v)) return 0; RU(v); return 0; }
+T(e6) { struct task_struct *t = bpf_task_from_pid(1); int r = bpf_find_vma(t, 0, vcb, 0, 0); if (t) bpf_task_release(t); return r; }
+T(e7) { return bpf_find_vma((void *)s, 0, vcb, 0, 0); }
+T(e8) { bpf_rcu_read_lock(); struct task_struct *t = bpf_get_current_task_btf()->real_parent; bpf_rcu_read_unlock(); return bpf_find_vma(t, 0, vcb, 0, 0); }
+T(e9) { struct task_struct *t = bpf_get_current_task_btf()->real_parent; return bpf_find_vma(t, 0, vcb, 0, 0); }
+T(e10) { return bpf_find_vma((void *)bpf_get_current_task_btf() - 8, 0, vcb, 0, 0); }
+T(e11) { unsigned o = s->len & 8; return bpf_find_vma((void *)bpf_get_current_task_btf() + o, 0, vcb, 0, 0); }
