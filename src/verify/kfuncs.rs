@@ -472,14 +472,12 @@ mod tests {
     #[test]
     fn rows_need_no_rules_that_are_missing() {
         for row in TABLE {
-            let may_be_held = |argument: &&Argument| match argument {
-                Argument::Number
-                | Argument::Constant
-                | Argument::Ignored
-                | Argument::Program
-                | Argument::Size
-                | Argument::ConstSize => false,
-                _ => true,
+            let may_be_held = |argument: &&Argument| {
+                use Argument as A;
+                !matches!(
+                    argument,
+                    A::Number | A::Constant | A::Ignored | A::Program | A::Size | A::ConstSize
+                )
             };
             let releases = row.traits.contains(Traits::RELEASES);
             assert!(!releases || row.arguments.iter().filter(may_be_held).count() == 1, "{}", row.name);
