@@ -278,4 +278,28 @@ mod tests {
         let structure = Structure::build(&program, |_| LoopPoint::None).expect("a sound shape");
         assert_eq!(structure.prune, [true, true, false, true, false]);
     }
+
+    #[test]
+    fn functions_without_symbols_lie_in_order() {
+        let text = "call second\ncall first\nexit\nfirst:\nr0 = 1\nexit\nsecond:\nr0 = 2\nexit";
+        let mut program = Program::assemble(ProgramType::Syscall, text, |_| None).expect("a program");
+        program.subprograms.clear();
+        complete_subprograms(&mut program);
+        let places: Vec<_> = program.subprograms.iter().map(|sub| (sub.entry.0, sub.end.0)).collect();
+        assert_eq!(places, [(0, 3), (3, 5), (5, 7)]);
+    }
+
+    #[test]
+    fn functions_lie_in_the_program() {
+        let mut program =
+            Program::assemble(ProgramType::Syscall, "r0 = 0\nexit", |_| None).expect("a program");
+        let reason =
+            |program: &Program| Structure::build(program, |_| LoopPoint::None).map_err(|found| found.1).err();
+        program.subprograms[0].end = InsnId(3);
+        assert_eq!(reason(&program), Some(Reason::FallOff));
+        program.subprograms[0].end = InsnId(0);
+        assert_eq!(reason(&program), Some(Reason::FallOff));
+        program.subprograms.clear();
+        assert_eq!(reason(&program), Some(Reason::Empty));
+    }
 }
