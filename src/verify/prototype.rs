@@ -288,3 +288,32 @@ fn names(btf: &Btf, from: TypeId) -> impl Iterator<Item = &str> {
     })
     .take(32)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::btf::{BtfBuilder, IntEncoding, KernelTypes};
+
+    #[test]
+    fn five_arguments_are_all_that_registers_hold() {
+        let mut build = BtfBuilder::new();
+        let int = build.int("int", 4, IntEncoding::Signed);
+        let names = ["a", "b", "c", "d", "e", "f"].map(|name| (name, int));
+        let functions = [5, 6].map(|count| {
+            let proto = build.func_proto(int, &names[..count]);
+            build.func("f", proto)
+        });
+        let mut program = Program::assemble(ProgramType::Syscall, "exit", |_| None).expect("a program");
+        program.btf = Some(Arc::new(build.finish().expect("types")));
+        let kernel = KernelTypes::default();
+        let found = functions.map(|function| {
+            program.subprograms[0].btf_func = function.0;
+            Prototype::of(&program, &Types::new(&kernel, program.btf.as_deref()), 0)
+                .map(|it| it.arguments.len())
+        });
+        assert_eq!(found[0], Ok(5));
+        assert!(matches!(&found[1], Err(Problem::Refused(what)) if what.contains("five")));
+    }
+}
