@@ -133,3 +133,51 @@ fn programs_loaded_one_by_one_share_maps() {
     assert!(matches!(native.load_verified_with(&larger, first.maps()), Err(Error::Map { .. })));
     assert!(matches!(native.load_verified_with(&verified, &[]), Err(Error::Map { .. })));
 }
+
+#[test]
+fn a_program_that_lost_its_maps_is_rejected() {
+    let source = ".map table array key=4 value=8 entries=1\nr1 = map[table] ll\nr0 = 0\nexit";
+    let mut program = Program::assemble(ProgramType::Xdp, source, |_| None).expect("a program");
+    program.maps = [].into();
+    let Err(verify::Failure::Rejected(rejected)) = verify::verify(program, &verify::Options::default())
+    else {
+        panic!("there is no such map");
+    };
+    assert_eq!(rejected.reason.code(), "no_such_map");
+}
+
+#[test]
+fn facts_say_which_accesses_are_aligned() {
+    let source = ".map table array key=4 value=16 entries=1
+        r2 = *(u32 *)(r1 +0)
+        r3 = *(u32 *)(r1 +4)
+        r4 = r2
+        r4 += 8
+        if r4 > r3 goto out
+        r0 = *(u32 *)(r2 +4)
+        r0 = *(u8 *)(r2 +1)
+        r1 = map[table][0]+0 ll
+        r0 = *(u32 *)(r1 +8)
+        r0 = *(u32 *)(r1 +6)
+        r2 = 16
+        r3 = 0
+        r4 = r10
+        r4 += -16
+        call bpf_dynptr_from_mem
+        r1 = r10
+        r1 += -16
+        r2 = 1
+        r3 = 8
+        call bpf_dynptr_data
+        if r0 == 0 goto out
+        r1 = *(u32 *)(r0 +0)
+        out:
+        r0 = 0
+        exit";
+    let helper = |name: &str| beelift::runtime::helper::by_name(name).map(|helper| helper.id);
+    let program = Program::assemble(ProgramType::Xdp, source, helper).expect("a program");
+    let verified = verify::verify(program, &verify::Options::default()).expect("a good one");
+    let aligned: Vec<_> = verified.facts().access.iter().flatten().map(|access| access.aligned).collect();
+    // Context twice, packet (which starts anywhere) and one byte of it, value, value, memory of a dynptr.
+    assert_eq!(aligned, [true, true, false, true, true, false, false]);
+}

@@ -302,11 +302,6 @@ fn moved(off: i32, by: i64) -> Option<i32> {
 fn sane_offset(kind: Kind, value: &Scalar, off: i32) -> Check {
     let kind = kind.name();
     let limit = MAX_VARIABLE_OFFSET;
-    if let Some(number) = value.constant().map(u64::cast_signed)
-        && !(-limit < number && number < limit)
-    {
-        return Err(Reason::OffsetTooLarge { kind, offset: number }.into());
-    }
     let off = i64::from(off);
     if !(-limit < off && off < limit) {
         return Err(Reason::OffsetTooLarge { kind, offset: off }.into());

@@ -286,9 +286,7 @@ impl Verifier<'_> {
                 let mut value = Register { owner, nullable, ..Register::pointer(Kind::MapValue(map)) };
                 if helper.id == id::LOOKUP && self.key_is_inside(map, call) {
                     value.nullable = false;
-                    if self.tables.slot_of(map).is_some() {
-                        call.fact.constant_key = call.constant_key.and_then(|key| u32::try_from(key).ok());
-                    }
+                    call.fact.constant_key = call.constant_key.and_then(|key| u32::try_from(key).ok());
                     if self.may_hold_lock(&value) {
                         value.id = self.fresh_id();
                     }

@@ -35,7 +35,7 @@ extern const int no_such_weak_variable __ksym __weak;
 #define LK K struct val *v = bpf_map_lookup_elem(&m, &k); if (!v) return 0;
 #define LH(v) long *v = bpf_map_lookup_elem(&h, &k);
 __noinline int g_pull(struct __sk_buff *s) { return bpf_skb_pull_data(s, 0); }
-__noinline int g_two(int a, int b) { return a + b; }
+__noinline int g_two(int a, int b) { OPAQUE(a); return a + b; }
 __noinline int g_task(struct task_struct *t tag(trusted)) { return t->pid; }
 __noinline int g_long(long *p tag(nonnull)) { return *p; }
 __noinline int g_big(struct big *p tag(nonnull)) { return p->b[65534]; }
@@ -54,13 +54,14 @@ T(a9) { struct task_struct *t = bpf_get_current_task_btf(); return bpf_skb_load_
 T(a10) { struct task_struct *t = bpf_get_current_task_btf(); return bpf_ringbuf_output(&rb, t, 8, 0); }
 T(a11) { struct task_struct *t = bpf_get_current_task_btf(); return bpf_ringbuf_output(&rb, t->real_parent, 8, 0); }
 T(a12) { struct task_struct *t = bpf_get_current_task_btf(); return bpf_ringbuf_output(&rb, t->last_wakee, 8, 0); }
+T(a13) { struct bpf_sock *sk = s->sk; if (!sk) return 0; struct tcp_sock *t = bpf_skc_to_tcp_sock(sk); if (!t) return 0; return bpf_ringbuf_output(&rb, t, 8, 0); }
 /* Variables of the kernel. */
 T(b1) { int *p = bpf_this_cpu_ptr(&bpf_prog_active); return *p; }
 T(b2) { int *p = bpf_this_cpu_ptr(&bpf_prog_active); *p = 1; return 0; }
 T(b3) { struct rq *p = bpf_this_cpu_ptr(&runqueues); return p->cpu; }
 T(b4) { struct rq *p = bpf_per_cpu_ptr(&runqueues, 0); return p->cpu; }
 T(b5) { struct rq *p = bpf_per_cpu_ptr(&runqueues, 0); return p ? p->cpu : 0; }
-T(b6) { return (long)&no_such_variable != 0; }
+T(b6) { const int *p = &no_such_variable; OPAQUE(p); return p != 0; }
 T(b7) { return &no_such_weak_variable ? 1 : 0; }
 /* Maps in maps. */
 T(c1) { K void *in = bpf_map_lookup_elem(&o1, &k); if (!in) return 0; long *v = bpf_map_lookup_elem(in, &k); return *v; }
@@ -86,6 +87,7 @@ T(d2) { struct task_struct *t = bpf_get_current_task_btf(); K LH(v) if (!v) retu
 T(d3) { struct task_struct *t = bpf_get_current_task_btf(); K LH(v) if (!v) return 0; void *p = t; if (s->len > 5) p = v; OPAQUE(p); return *(long *)p; }
 T(d4) { LK asm volatile("r1 = %[p]\nr2 = 0\n.8byte 0x00000110000021db" : : [p] "r"(&v->u) : "r1", "r2", "memory"); return 0; }
 T(d5) { K LH(v) if (!v) return 0; asm volatile("r1 = %[p]\nr2 = 0\n.8byte 0x00000110000021db" : : [p] "r"(v) : "r1", "r2", "memory"); return 0; }
+T(d6) { struct task_struct *t = bpf_get_current_task_btf(); K LH(v) void *u = t->last_wakee; long r = 0; asm volatile("if %[u] != %[v] goto +1\n%[r] = *(u8 *)(%[v] + 0)" : [r] "+r"(r) : [u] "r"(u), [v] "r"(v)); return r; }
 /* Functions taken at their word. */
 T(e1) { void *d = (void *)(long)s->data, *end = (void *)(long)s->data_end; if (d + 14 > end) return 0; g_pull(s); return *(char *)d; }
 SEC("tc") __attribute__((naked)) int e2(void) { asm volatile("r1 = 1\nr2 = 2\ncall %[f]\nr0 = r2\nexit" : : [f] "i"(g_two)); }
@@ -97,12 +99,17 @@ T(e7) { K LH(v) return g_long(v); }
 T(e8) { long *p = 0; OPAQUE(p); return g_long(p); }
 T(e9) { return g_pointer(1) != 0; }
 T(e10) { K LH(v) return g_arena(v); }
+T(e11) { LK struct task_struct *t = v->u; if (!t) return 0; return g_task(t); }
+T(e12) { int k = 0; struct locked *v = bpf_map_lookup_elem(&array, &k); bpf_spin_lock(&v->l); g_two(1, 2); bpf_spin_unlock(&v->l); return 0; }
 S(f1) { return g_long(s); }
 S(f2) { void *p = s + 8; OPAQUE(p); return g_long(p); }
 S(f3) { return g_big(s); }
 S(f4) { return g_bigger(s); }
 S(f5) { LK struct loc *l = bpf_percpu_obj_new_impl(bpf_core_type_id_local(struct loc), 0); if (!l) return 0; struct loc *o = bpf_kptr_xchg(&v->pl, l); if (o) bpf_percpu_obj_drop_impl(o, 0); l = bpf_this_cpu_ptr(l); l->x = 1; return 0; }
 S(f6) { LK struct loc *l = bpf_percpu_obj_new_impl(bpf_core_type_id_local(struct loc), 0); if (!l) return 0; bpf_rcu_read_lock(); struct loc *o = bpf_kptr_xchg(&v->pl, l); l = bpf_this_cpu_ptr(l); l->x = 1; bpf_rcu_read_unlock(); if (o) bpf_percpu_obj_drop_impl(o, 0); return 0; }
+T(f7) { LK struct loc *l = bpf_percpu_obj_new_impl(bpf_core_type_id_local(struct loc), 0); if (!l) return 0; struct loc *o = bpf_kptr_xchg(&v->pl, l); if (o) bpf_percpu_obj_drop_impl(o, 0); l->x = 1; return 0; }
+T(f8) { LK struct loc *l = bpf_percpu_obj_new_impl(bpf_core_type_id_local(struct loc), 0); if (!l) return 0; struct loc *o = bpf_kptr_xchg(&v->pl, l); if (o) bpf_percpu_obj_drop_impl(o, 0); return l->x; }
+T(f9) { LK struct loc *l = bpf_percpu_obj_new_impl(bpf_core_type_id_local(struct loc), 0); if (!l) return 0; struct loc *o = bpf_kptr_xchg(&v->pl, l); if (o) bpf_percpu_obj_drop_impl(o, 0); bpf_percpu_obj_drop_impl(l, 0); return 0; }
 /* Turns of callbacks. */
 struct turns { long at; };
 static int turn(u32 i, struct turns *c) { c->at++; return 0; }
