@@ -36,20 +36,7 @@ fn expectations(text: &str) -> Vec<Expected<'_>> {
         .collect()
 }
 
-/// Who else judges the programs.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Beside {
-    /// The kernel, which has to agree.
-    Kernel,
-    /// Nobody: the kernel does not take what the types say of the maps.
-    Nobody,
-}
-
 fn check(name: &str) {
-    judge(name, Beside::Kernel);
-}
-
-fn judge(name: &str, beside: Beside) {
     if !require::kernel_types(&format!("contracts of {name}")) {
         return;
     }
@@ -73,11 +60,9 @@ fn judge(name: &str, beside: Beside) {
         }
     }
     #[cfg(feature = "kernel")]
-    if beside == Beside::Kernel && require::kernel(&format!("contracts of {name}")) {
+    if require::kernel(&format!("contracts of {name}")) {
         compare(&object, &expected, &mut wrong);
     }
-    #[cfg(not(feature = "kernel"))]
-    let _ = beside;
     assert!(wrong.is_empty(), "{name}\n{wrong}");
 }
 
@@ -148,5 +133,5 @@ fn locks_sections_and_work_queues_are_used_in_order() {
 
 #[test]
 fn what_maps_say_wrongly_is_no_collection() {
-    judge("unmappable", Beside::Nobody);
+    check("unmappable");
 }

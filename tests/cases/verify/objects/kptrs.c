@@ -99,8 +99,8 @@ T(h6) { LK register void *r1 asm("r1") = v; register long r0 asm("r0"); asm vola
 T(h8) { LK2 return *(u64 *)((void *)w + 20); }
 T(h9) { LK2 *(u64 *)((void *)w + 20) = 0; return 0; }
 T(h7) { LK register void *r1 asm("r1") = v; register long r0 asm("r0") = 0; asm volatile("*(u64 *)(r1 + 8) = r0" :: "r"(r1), "r"(r0)); return 0; }
-/* A counted object stays readable in its section only. (Behind it Linux still takes nodes and counted objects, which
- * may be gone by then: not here.) */
+/* A counted object stays readable in its section only. (Behind it Linux still looks for nodes, which may be gone by
+ * then: not here.) */
 S(i1) { LK bpf_rcu_read_lock(); struct loc *l = v->l; if (!l) { bpf_rcu_read_unlock(); return 0; } bpf_rcu_read_unlock(); l = ref_acquire(l); if (l) obj_drop(l); return 0; }
 T(i10) { LK2 struct nod *n = w->n; if (!n) return 0; bpf_spin_lock(&rlock); bpf_spin_unlock(&rlock); return n->data; }
 S(i2) { LK2 bpf_rcu_read_lock(); struct rloc *r = w->r; if (!r) { bpf_rcu_read_unlock(); return 0; } r = ref_acquire(r); bpf_rcu_read_unlock(); if (r) obj_drop(r); return 0; }
@@ -111,6 +111,7 @@ S(i6) { LK2 struct rloc *r = w->r; if (r) r->x = 1; return 0; }
 S(i7) { LK2 struct rloc *r = w->r; if (!r) return 0; r = ref_acquire(r); if (r) obj_drop(r); return 0; }
 T(i8) { LK2 struct nod *n = w->n; if (!n) return 0; bpf_spin_lock(&rlock); struct bpf_rb_node *r = bpf_rbtree_remove(&root, &n->rb); bpf_spin_unlock(&rlock); if (r) obj_drop(cof(r, struct nod, rb)); return 0; }
 T(i9) { LK2 struct nod *n = w->n; if (!n) return 0; bpf_spin_lock(&rlock); rb_add(&root, &n->rb, less); bpf_spin_unlock(&rlock); return 0; }
+S(i11) { LK2 bpf_rcu_read_lock(); struct nod *n = w->n; if (!n) { bpf_rcu_read_unlock(); return 0; } bpf_rcu_read_unlock(); bpf_spin_lock(&rlock); struct bpf_rb_node *r = bpf_rbtree_remove(&root, &n->rb); bpf_spin_unlock(&rlock); if (r) obj_drop(cof(r, struct nod, rb)); return 0; }
 /* Objects that the program allocates for each CPU hold numbers, and few. */
 T(j1) { void *p = bpf_percpu_obj_new_impl(bpf_core_type_id_local(struct big), 0); if (p) bpf_percpu_obj_drop_impl(p, 0); return 0; }
 T(j2) { void *p = bpf_percpu_obj_new_impl(bpf_core_type_id_local(struct pointing), 0); if (p) bpf_percpu_obj_drop_impl(p, 0); return 0; }
