@@ -236,7 +236,8 @@ fn may_be_context(program: &Program, btf: &Btf, to: TypeId) -> bool {
         P::Kprobe | P::PerfEvent => {
             (is_struct && target.name == "pt_regs") || names(btf, to).any(|name| name == "bpf_user_pt_regs_t")
         }
-        P::RawTracepoint | P::RawTracepointWritable | P::Lsm | P::StructOps => word,
+        P::RawTracepoint | P::Lsm | P::StructOps => word,
+        P::RawTracepointWritable => word || (is_struct && target.name == "bpf_raw_tracepoint_args"),
         P::Tracing => match program.attach_type {
             attach::TRACE_RAW_TP => word || (is_struct && target.name == "bpf_raw_tracepoint_args"),
             attach::TRACE_ITER => is_struct && target.name.starts_with("bpf_iter__"),

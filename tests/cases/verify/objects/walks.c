@@ -17,3 +17,10 @@ SEC("iter.s/bpf_map") int b1(struct bpf_iter__bpf_map *c) { struct bpf_map *m = 
 SEC("iter.s/bpf_map") int b2(struct bpf_iter__bpf_map *c) { bpf_arena_alloc_pages(c->map, 0, 1, 0, 0); return 0; }
 SEC("iter.s/bpf_map") int b3(struct bpf_iter__bpf_map *c) { struct bpf_map *m = c->map; if (m) bpf_arena_alloc_pages(m->inner_map_meta, 0, 1, 0, 0); return 0; }
 SEC("iter.s/bpf_map") int b4(struct bpf_iter__bpf_map *c) { bpf_arena_alloc_pages(c->meta->seq, 0, 1, 0, 0); return 0; }
+/* A writable tracepoint has the context of any raw one. */
+__weak int arguments(struct bpf_raw_tracepoint_args *c __attribute__((btf_decl_tag("arg:ctx")))) { return 0; }
+__weak int words(u64 *c __attribute__((btf_decl_tag("arg:ctx")))) { return 0; }
+__weak int packet(struct __sk_buff *c __attribute__((btf_decl_tag("arg:ctx")))) { return 0; }
+SEC("raw_tp.w/bpf_test_finish") int c1(void *c) { return arguments(c); }
+SEC("raw_tp.w/bpf_test_finish") int c2(void *c) { return words(c); }
+SEC("raw_tp.w/bpf_test_finish") int c3(void *c) { return packet(c); }
