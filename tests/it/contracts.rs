@@ -102,6 +102,11 @@ fn hooks_tell_what_they_are_given_and_return() {
 }
 
 #[test]
+fn functions_are_walked_for_every_way_they_are_called() {
+    check("functions");
+}
+
+#[test]
 fn kptrs_hold_what_goes_into_them() {
     check("kptrs");
 }

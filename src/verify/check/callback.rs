@@ -137,7 +137,7 @@ impl Verifier<'_> {
 
     /// A callback that runs later, on a stack of its own.
     fn push_asynchronous(&mut self, callback: usize, map: MapRef, owner: u32, sleeps: bool) -> Check {
-        let key = (callback, map);
+        let key = (callback, map, sleeps);
         if self.asynchronous.contains(&key) {
             return Ok(());
         }

@@ -125,8 +125,8 @@ pub(crate) struct Verifier<'a> {
     last_jumps: u64,
     last_processed: u64,
     remembered: u64,
-    /// Callbacks that run later and were walked already, by function and map.
-    pub(crate) asynchronous: Vec<(usize, super::state::MapRef)>,
+    /// Callbacks that run later and were walked already, by function, map, and whether they may sleep.
+    pub(crate) asynchronous: Vec<(usize, super::state::MapRef, bool)>,
     /// Who wants to hear of every step.
     pub(crate) log: Option<&'a mut dyn Log>,
     /// Paths begun, for the log.
