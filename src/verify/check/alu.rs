@@ -278,7 +278,8 @@ fn is_followed(op: AluOp, width: Width, source: &Scalar) -> bool {
     match op {
         AluOp::Div | AluOp::SDiv | AluOp::Mod | AluOp::SMod => false,
         AluOp::Lsh | AluOp::Rsh | AluOp::Arsh => {
-            source.constant_at(width).is_some_and(|count| count < u64::from(width.bits()))
+            // It asks all of the count, though a 32-bit shift uses five bits.
+            source.constant().is_some_and(|count| count < u64::from(width.bits()))
         }
         AluOp::Add
         | AluOp::Sub

@@ -212,14 +212,6 @@ impl Scalar {
     pub const fn s32_max(self) -> i32 {
         self.low().smax() as i32 // a `Circular<32>` holds 32-bit numbers
     }
-    /// The part of the number that an operation of this width sees, when it is one number.
-    #[must_use]
-    pub const fn constant_at(self, width: Width) -> Option<u64> {
-        match width {
-            Width::W32 => self.low().constant(),
-            Width::W64 => self.constant(),
-        }
-    }
 }
 
 impl<const N: u32, const H: u32> Default for ScalarOf<N, H> {
