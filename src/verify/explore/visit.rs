@@ -119,7 +119,9 @@ impl Verifier<'_> {
                 self.close_loop(index);
                 return Ok(true);
             }
-            if !force && !self.still_differs(index, Exactness::Same) && self.same_as(index) {
+            // Turns are counted elsewhere, but not by an iterator that yields no more.
+            let counted = force && self.iterator_at_call() != Some(false);
+            if !counted && !self.still_differs(index, Exactness::Same) && self.same_as(index) {
                 return Err(Reason::InfiniteLoop.into());
             }
             let processed = self.observed.statistics.processed;
@@ -202,14 +204,15 @@ impl Verifier<'_> {
         if !self.structure.force[self.at.index()] && !self.is_widened() {
             return false;
         }
-        if !self.covered_by(index, Exactness::Within) {
+        // An iterator that yields no more ends no loop.
+        let closes = self.iterator_at_call().unwrap_or(true);
+        if !closes || !self.covered_by(index, Exactness::Within) {
             return false;
         }
-        let closes = self.iterator_at_call().unwrap_or(true);
-        if closes && self.is_widened() {
+        if self.is_widened() {
             self.observed.endless[self.at.index()] = true;
         }
-        closes
+        true
     }
 
     fn same_as(&mut self, index: u32) -> bool {
