@@ -6,7 +6,7 @@ use crate::isa::Reg;
 use crate::verify::explore::{Check, Next, Verifier};
 use crate::verify::kfuncs::{Prototype, Returns, Traits};
 use crate::verify::report::Reason;
-use crate::verify::state::{Byte, Kind, MemFlags, Register, Slot, Special, SpecialSlot, Stack};
+use crate::verify::state::{Byte, Kind, MemFlags, Protection, Register, Slot, Special, SpecialSlot, Stack};
 use beelift_runtime::ctx::{ProgramType, attach};
 
 /// Stack slots of an iterator.
@@ -88,7 +88,7 @@ impl Verifier<'_> {
         if prototype.traits.contains(Traits::IN_RCU) {
             for index in slot + 1 - count..=slot {
                 if let Some(special) = &mut self.state.frame_mut(frame).stack_mut().slot_mut(index).special {
-                    special.in_rcu = true;
+                    special.protection = Protection::Section;
                 }
             }
         }
@@ -105,7 +105,7 @@ impl Verifier<'_> {
                 return Err(Reason::NotAnObject { reg: Reg::R1 }.into());
             }
         }
-        if object.stale {
+        if object.protection == Protection::Lost {
             return Err(Reason::NeedsRcu { name: iterator.to_owned() }.into());
         }
         Ok((frame, slot, object))
@@ -117,7 +117,10 @@ impl Verifier<'_> {
         let element = match prototype.returns {
             Returns::Memory(size) => memory_returned(prototype.name, size, object.object),
             Returns::Object(name) => {
-                let flags = if object.in_rcu { MemFlags::RCU } else { MemFlags::TRUSTED };
+                let flags = match object.protection {
+                    Protection::Section => MemFlags::RCU,
+                    Protection::None | Protection::Lost => MemFlags::TRUSTED,
+                };
                 let kind = Kind::Object(self.kernel_type(name)?, flags);
                 Register::pointer(kind)
             }

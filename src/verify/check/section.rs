@@ -6,7 +6,7 @@ use std::rc::Rc;
 use crate::isa::Reg;
 use crate::verify::explore::{Check, Verifier};
 use crate::verify::report::Reason;
-use crate::verify::state::{Kind, MemFlags, Register, Resource, ResourceKind, Slot, Special};
+use crate::verify::state::{Kind, MemFlags, Protection, Register, Resource, ResourceKind, Slot, Special};
 
 impl Verifier<'_> {
     /// Enters or leaves an RCU read section or a section without preemption.
@@ -37,12 +37,12 @@ impl Verifier<'_> {
             }
         });
         for depth in 0..self.state.frames.len() {
-            let protected = |slot: &Slot| slot.special.is_some_and(|special| special.in_rcu);
+            let protected =
+                |slot: &Slot| slot.special.is_some_and(|special| special.protection == Protection::Section);
             if self.state.frames[depth].stack.slots().any(protected) {
                 self.state.frame_mut(depth).stack_mut().change(protected, |slot| {
                     if let Some(special) = &mut slot.special {
-                        special.in_rcu = false;
-                        special.stale = true;
+                        special.protection = Protection::Lost;
                     }
                 });
             }

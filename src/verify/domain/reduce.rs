@@ -28,9 +28,9 @@ pub(super) fn reduce<const N: u32, const H: u32>(
             return Some((tnum, wide, low));
         }
         if bits.mask() == 0 {
+            // The bounds of the range are numbers of these bits: there is but this one.
             let value = bits.value();
-            let known = wide.contains(value) && half.contains(value & low_mask(H));
-            return known.then_some((bits, Circular::known(value), Circular::known(value)));
+            return Some((bits, Circular::known(value), Circular::known(value)));
         }
         (tnum, low) = (bits, half);
     }
@@ -125,7 +125,7 @@ pub(super) fn at_least<const N: u32, const H: u32>(
         if span.is_empty() || half > span.hi {
             return None;
         }
-        low_bits.at_least(half.max(span.lo)).filter(|next| *next <= span.hi)
+        low_bits.at_least(half.max(span.lo))
     };
     if let Some(next) = next_in(low.positive).or_else(|| next_in(low.negative)) {
         return Some(high | next);

@@ -103,12 +103,6 @@ impl<const N: u32> Tnum<N> {
         if wrong == 0 {
             return Some(bound);
         }
-        if bound > self.possible() {
-            return None;
-        }
-        if bound <= self.value {
-            return Some(self.value);
-        }
         // The member agrees with `bound` as far down as it can. Below the first bit where `bound` is not a
         // member, it is either free to be minimal (a known one over a zero of `bound`), or the lowest free
         // zero above that bit must become a one.

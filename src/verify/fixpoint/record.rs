@@ -169,7 +169,6 @@ impl Solver<'_> {
                 let callee = self.structure.owner[entry.index()] as usize;
                 let given = Reg::ARGS.map(|reg| state.registers[reg.index()]);
                 let joined = match arguments[callee] {
-                    _ if self.is_global(callee) => [Scalar::unknown(); 5],
                     None => given,
                     Some(old) => std::array::from_fn(|index| old[index].join(given[index])),
                 };

@@ -14,5 +14,5 @@ pub(crate) use frame::{Callback, Frame, State};
 pub(crate) use references::{References, Resource, ResourceKind};
 pub(crate) use register::{Kind, MapRef, MemFlags, Register, SockKind, TypeRef};
 pub(crate) use register::{RANGE_AT_END, RANGE_BEYOND_END};
-pub(crate) use stack::{Byte, DynptrType, Slot, Special, SpecialSlot, Stack};
+pub(crate) use stack::{Byte, DynptrType, Protection, Slot, Special, SpecialSlot, Stack};
 pub(crate) use subsume::{Differs, Exactness, IdMap, Noticed, Relied, covers};

@@ -65,10 +65,19 @@ pub(crate) struct SpecialSlot {
     pub(crate) active: bool,
     /// Iterator: calls of `next` so far. Only stops infinite-loop detection, never compared.
     pub(crate) depth: u32,
-    /// Iterator: what it yields is protected by the RCU read section it was made in.
-    pub(crate) in_rcu: bool,
-    /// Iterator: that section was left.
-    pub(crate) stale: bool,
+    /// Iterator: what protects it and what it yields.
+    pub(crate) protection: Protection,
+}
+
+/// What keeps an iterator and its elements valid.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Protection {
+    /// Nothing is needed.
+    None,
+    /// The RCU read section it was made in.
+    Section,
+    /// That section was left.
+    Lost,
 }
 
 impl SpecialSlot {
@@ -80,8 +89,7 @@ impl SpecialSlot {
         id: 0,
         active: true,
         depth: 0,
-        in_rcu: false,
-        stale: false,
+        protection: Protection::None,
     };
 }
 

@@ -273,8 +273,9 @@ impl Compare {
         if self.exactness == Exactness::Same {
             return same(old, new, ids);
         }
+        // No path from the old state on reads it, for such a path is rejected.
         if old.kind == Kind::Uninit {
-            return self.exactness == Exactness::Relied || new.kind == Kind::Uninit;
+            return true;
         }
         if old.kind != new.kind || old.nullable != new.nullable {
             return false;
@@ -357,19 +358,17 @@ impl Compare {
         if !spilled {
             return true;
         }
-        match (old.special, new.special) {
-            (None, None) => !old.is_spill() || self.register(&old.spilled, &new.spilled, precise, ids),
-            (Some(a), Some(b)) => {
-                a.special == b.special
-                    && a.first == b.first
-                    && a.active == b.active
-                    && a.in_rcu == b.in_rcu
-                    && a.stale == b.stale
-                    && ids.agree(a.object, b.object)
-                    && ids.agree(a.id, b.id)
-            }
-            (Some(_), None) | (None, Some(_)) => false,
+        if old.is_spill() {
+            return self.register(&old.spilled, &new.spilled, precise, ids);
         }
+        // What is no register is an object, in both.
+        let (Some(a), Some(b)) = (old.special, new.special) else { return false };
+        a.special == b.special
+            && a.first == b.first
+            && a.active == b.active
+            && a.protection == b.protection
+            && ids.agree(a.object, b.object)
+            && ids.agree(a.id, b.id)
     }
 
     /// A slot that reads as one 64-bit number.
