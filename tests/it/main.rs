@@ -20,6 +20,7 @@ mod conformance;
 mod contracts;
 mod elf;
 mod examples;
+mod facts;
 #[cfg(feature = "jit")]
 mod fuzz;
 #[cfg(feature = "jit")]

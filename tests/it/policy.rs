@@ -167,6 +167,7 @@ fn long_loops_are_proven_by_ranges_where_fuel_is_allowed() {
         "r1 = r8\nr1 &= 7\nr2 = r9\nr2 += r1\n*(u8 *)(r2 +0) = r8",
         "*(u64 *)(r10 -16) = r6\nr6 += 1\nr1 = *(u64 *)(r10 -16)",
         "r1 = r8\nr1 &= 1\nif r1 == 0 goto even\nr6 += 5\neven: r6 ^= r8",
+        "r6 -= 1",
     ] {
         let source = long_loop(body);
         assert_eq!(verdict(&source, Policy::USER), "accept", "{body}");
@@ -182,8 +183,34 @@ fn long_loops_are_proven_by_ranges_where_fuel_is_allowed() {
     ] {
         assert_ne!(verdict(&long_loop(body), Policy::USER), "accept", "{body}");
     }
+    // A pointer that moved in every turn, behind the turns that are walked.
+    let moved = long_loop("if r8 < 2999999 goto low\n*(u8 *)(r5 +0) = 1\nlow: r5 += 1");
+    assert_ne!(verdict(&format!("r5 = r9\n{moved}"), Policy::USER), "accept");
+    // Pointers to one value and to another are no pointer that moves.
+    let look_up = "r1 = map[other] ll\nr2 = r10\nr2 += -4\ncall 1\n";
+    let other = format!(
+        ".map other hash key=4 value=16 entries=2 lock=0\n{look_up}if r0 == 0 goto out\nr7 = r0\nr7 += 4\n{}\nout: r0 = 0\nexit",
+        long_loop(&format!("*(u8 *)(r7 +4) = 1\n{look_up}if r0 == 0 goto out\nr7 = r0\nr7 += 8"))
+    );
+    assert_eq!(verdict(&other, Policy::USER), "accept");
     let endless = "r8 = 0\nagain: r8 += 1\nif r8 != 0 goto again\ngoto again";
     assert_ne!(verdict(endless, Policy::USER), "accept", "there is no way out that is known");
+}
+
+#[test]
+fn what_a_proof_may_take_is_limited() {
+    let spilled: String = (1..64).map(|slot| format!("*(u64 *)(r10 -{}) = r8\n", 8 * slot)).collect();
+    let source = format!("r8 = 0\nagain: r8 += 1\n{spilled}if r8 < 1000 goto again\nr0 = 0\nexit");
+    let program = Program::assemble(ProgramType::Xdp, &source, |_| None).expect("a program");
+    let options = Options::with_policy(Policy::KERNEL);
+    let verdict = |limits| match verify(program.clone(), &Options { limits, ..options }) {
+        Ok(_) => "accept",
+        Err(Failure::Rejected(rejected)) => rejected.reason.code(),
+        Err(other) => panic!("{other}"),
+    };
+    assert_eq!(verdict(options.limits), "accept");
+    assert_eq!(verdict(Limits { processed: 10_000, ..options.limits }), "too_complex");
+    assert_eq!(verdict(Limits { memory: 1 << 20, ..options.limits }), "too_much_memory");
 }
 
 /// How the loops of a program end, by place, and which jumps burn fuel. Two numbers are read first: r6 of 32 bits and r7
