@@ -148,11 +148,9 @@ fn maps(assembly: &Assembly) -> Result<Arc<[MapDef]>, AssembleError> {
             let template = template.filter(|template| inner_name(template).is_none());
             def.inner = Some(Box::new(map(template.ok_or_else(|| unknown(directive, name))?)?));
         }
-        match assembly.maps.iter().position(|name| *name == def.name) {
-            Some(index) => defs[index] = Some(def),
-            None if assembly.directives.iter().any(|outer| inner_name(outer) == Some(&*def.name)) => {}
-            None => return Err(unknown(directive, &def.name)),
-        }
+        let index = assembly.maps.iter().position(|name| *name == def.name);
+        let index = index.ok_or_else(|| unknown(directive, &def.name))?;
+        defs[index] = Some(def);
     }
     let named = defs.into_iter().zip(&assembly.maps);
     named.map(|(def, name)| def.ok_or_else(|| AssembleError::UndefinedMap(name.clone()))).collect()
@@ -243,6 +241,12 @@ mod tests {
     }
 
     #[test]
+    fn maps_are_declared_whether_used_or_not() {
+        let program = program(".map table array\nexit").expect("well-formed");
+        assert_eq!(program.maps[0].name, "table");
+    }
+
+    #[test]
     fn mistakes_are_named() {
         let message = |source| program(source).expect_err(source).to_string();
         assert_eq!(message("r1 = map[table] ll\nexit"), "map `table` has no `.map` directive");
@@ -252,7 +256,6 @@ mod tests {
             message(".map a array_of_maps inner=b\n.map b array_of_maps inner=a\nr1 = map[a] ll\nexit"),
             "line 1: `.map`: \"b\" is not understood"
         );
-        assert_eq!(message(".map table array\nexit"), "line 1: `.map`: \"table\" is not understood");
         assert_eq!(message(".frob"), "line 1: `.frob`: \"frob\" is not understood");
     }
 }
