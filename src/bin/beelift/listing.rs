@@ -29,6 +29,12 @@ impl<'a> Lines<'a> {
         let key = (line.line, line.btf_file);
         (self.last.replace(key) != Some(key)).then(|| Line::Source(names::remark(line)))
     }
+
+    /// What stands above machine code of an instruction where another one's was before: its line and itself.
+    fn heading(&mut self, insn: InsnId, out: &mut Vec<Line>) {
+        out.extend(self.next(insn));
+        out.push(Line::Source(format!("    {}", names::insn(self.program, insn))));
+    }
 }
 
 /// The SSA form.
@@ -93,8 +99,7 @@ fn words(
         if insn != last
             && let Some(insn) = insn
         {
-            out.extend(lines.next(insn));
-            out.push(Line::Source(format!("    {}", names::insn(program, insn))));
+            lines.heading(insn, out);
         }
         last = insn;
         let word = u32::from_le_bytes(word.try_into().expect("chunks of four"));
@@ -131,8 +136,7 @@ fn disassemble(
         if insn != last
             && let Some(insn) = insn
         {
-            out.extend(lines.next(insn));
-            out.push(Line::Source(format!("    {}", names::insn(program, insn))));
+            lines.heading(insn, out);
         }
         last = insn;
         text.clear();
